@@ -1,0 +1,1 @@
+//! slabstash: a memcached-compatible cache daemon.

@@ -1,0 +1,2 @@
+//! The slabstash daemon.
+fn main() {}
