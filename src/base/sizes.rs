@@ -1,0 +1,23 @@
+//! Sizes that more than one layer speaks of, with memcached's arithmetic for what users see.
+
+/// A slab page as users see it in `stats slabs` and `slabs reassign`: 1 MiB, as in memcached.
+pub const PAGE_BYTES: usize = 1024 * 1024;
+
+/// memcached's item header, without the optional CAS id.
+pub const ITEM_HEADER_BYTES: usize = 48;
+
+/// Largest `<bytes>` a text storage command may announce (`INT_MAX - 2`).
+pub const VALUE_BYTES_MAX: usize = 2_147_483_645;
+
+/// The bytes memcached would use for an item: header, CAS id, key and NUL, client flags when not 0, value and CR LF.
+/// This is what `bytes`, `mem_requested`, the item size limit and the slab class are computed from.
+#[inline]
+pub fn item_bytes(key_bytes: usize, value_bytes: usize, has_flags: bool, has_cas: bool) -> usize {
+    ITEM_HEADER_BYTES
+        + if has_cas { 8 } else { 0 }
+        + key_bytes
+        + 1
+        + if has_flags { 4 } else { 0 }
+        + value_bytes
+        + 2
+}

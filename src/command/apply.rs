@@ -1,0 +1,546 @@
+//! The heart of the writing commands, shared by classic, meta and binary: what a store or a delta does to the item
+//! under a key. Replies are the families' business.
+//!
+//! The rules are memcached's `do_store_item` and `do_add_delta`.
+
+use crate::base::hash::KeyHash;
+use crate::stats::events::class;
+use crate::store::value::{LargeBuffer, NewValue};
+use crate::store::{Entry, Fit, Found, Marks, NewItem, StoreError};
+
+use super::event_lines;
+use super::service::Context;
+
+/// How a storage command treats an item that is or is not there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Store in any case.
+    Set,
+    /// Only when absent.
+    Add,
+    /// Only when present.
+    Replace,
+    /// Behind the present value.
+    Append,
+    /// Before the present value.
+    Prepend,
+    /// Only when present and the CAS id matches.
+    Cas,
+    /// Behind the present value, or a new item.
+    AppendVivify,
+    /// Before the present value, or a new item.
+    PrependVivify,
+}
+
+impl Mode {
+    /// The word that watchers see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Set => "set",
+            Mode::Add => "add",
+            Mode::Replace => "replace",
+            Mode::Append | Mode::AppendVivify => "append",
+            Mode::Prepend | Mode::PrependVivify => "prepend",
+            Mode::Cas => "cas",
+        }
+    }
+
+    fn is_joining(self) -> bool {
+        matches!(
+            self,
+            Mode::Append | Mode::Prepend | Mode::AppendVivify | Mode::PrependVivify
+        )
+    }
+}
+
+/// A storage command with its data.
+#[derive(Debug)]
+pub struct StoreRequest<'a> {
+    /// What to do.
+    pub mode: Mode,
+    /// The key.
+    pub key: &'a [u8],
+    /// Client flags.
+    pub flags: u32,
+    /// Coarse time of expiry, 0 for never.
+    pub exptime: u32,
+    /// CAS id to compare with; 0 is none.
+    pub compare: u64,
+    /// CAS id the item gets; `None` for the next one.
+    pub new_cas: Option<u64>,
+    /// Meta `I`: a lower CAS id stores too, and marks the item stale.
+    pub is_stale_allowed: bool,
+    /// Meta `b`.
+    pub is_binary_key: bool,
+    /// The data.
+    pub value: NewValue<'a>,
+}
+
+/// How a storage command ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stored {
+    /// Done.
+    Stored,
+    /// The item was (not) there.
+    NotStored,
+    /// The CAS id did not match.
+    Exists,
+    /// Compare-and-swap on an absent key.
+    NotFound,
+    /// No memory, and nothing evictable. The present item is unchanged.
+    NoMemory,
+}
+
+/// A storage command's result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoreOutcome {
+    /// How it ended.
+    pub stored: Stored,
+    /// The item's new CAS id; 0 unless stored.
+    pub cas: u64,
+    /// Bytes of the stored value (all of it after append), or of the data given when nothing was stored.
+    pub value_bytes: usize,
+}
+
+impl StoreOutcome {
+    fn refused(stored: Stored, value_bytes: usize) -> Self {
+        Self {
+            stored,
+            cas: 0,
+            value_bytes,
+        }
+    }
+}
+
+/// Executes a storage command. The caller has checked the size ([`crate::store::Store::fit`]).
+/// Counts `cmd_set` and the cas counters; leaves `store_no_memory` to the caller, since binary does not count it.
+pub fn store(
+    request: StoreRequest<'_>,
+    descriptor: i32,
+    context: &mut Context<'_>,
+) -> StoreOutcome {
+    let service = context.service;
+    let hash = service.store.hash(request.key);
+    let (mode, key, exptime) = (request.mode, request.key, request.exptime);
+    let item_bytes = service
+        .store
+        .item_bytes(key.len(), request.value.len(), request.flags);
+    let class_id = service.store.class_of(item_bytes);
+    let outcome = if mode.is_joining() {
+        join(request, hash, class_id, descriptor, context)
+    } else {
+        service.store.entry(key, hash, context.now, |entry| {
+            event_lines::fetched(entry, key, descriptor, service);
+            entry.class_counters(class_id).cmd_set += 1;
+            place(entry, request)
+        })
+    };
+    if service.events.is_watched(class::MUTATIONS) {
+        event_lines::stored(mode, outcome, key, exptime, class_id, descriptor, context);
+    }
+    outcome
+}
+
+/// What a given CAS id says about the present item.
+#[derive(PartialEq, Eq)]
+enum Comparison {
+    NotAsked,
+    Match,
+    Stale,
+    Mismatch,
+}
+
+fn compare(compare: u64, present: u64, is_stale_allowed: bool) -> Comparison {
+    if compare == 0 {
+        Comparison::NotAsked
+    } else if compare == present {
+        Comparison::Match
+    } else if is_stale_allowed && compare < present {
+        Comparison::Stale
+    } else {
+        Comparison::Mismatch
+    }
+}
+
+/// All modes but the joining ones.
+fn place(entry: &mut Entry<'_>, request: StoreRequest<'_>) -> StoreOutcome {
+    let value_bytes = request.value.len();
+    let mut marks = Marks {
+        is_binary_key: request.is_binary_key,
+        ..Marks::default()
+    };
+    let mut exptime = request.exptime;
+    let present = entry
+        .item()
+        .map(|item| (item.cas(), item.class(), item.exptime(), item.marks()));
+    match (request.mode, present) {
+        (Mode::Add, Some(_)) => {
+            entry.refresh();
+            return StoreOutcome::refused(Stored::NotStored, value_bytes);
+        }
+        (Mode::Replace, None) => return StoreOutcome::refused(Stored::NotStored, value_bytes),
+        (Mode::Cas, None) => {
+            entry.counters().cas_misses += 1;
+            return StoreOutcome::refused(Stored::NotFound, value_bytes);
+        }
+        (Mode::Cas, Some((cas, class_id, old_exptime, old_marks))) => {
+            match compare(request.compare, cas, request.is_stale_allowed) {
+                Comparison::Match => {}
+                Comparison::Stale => {
+                    exptime = old_exptime;
+                    marks.is_stale = true;
+                    marks.is_win_sent = old_marks.is_win_sent;
+                }
+                Comparison::NotAsked | Comparison::Mismatch => {
+                    entry.class_counters(class_id).cas_badval += 1;
+                    return StoreOutcome::refused(Stored::Exists, value_bytes);
+                }
+            }
+            entry.class_counters(class_id).cas_hits += 1;
+        }
+        _ => {}
+    }
+    let item = NewItem {
+        flags: request.flags,
+        exptime,
+        cas: request.new_cas,
+        value: request.value,
+        marks,
+    };
+    match entry.insert(item) {
+        Ok(cas) => StoreOutcome {
+            stored: Stored::Stored,
+            cas,
+            value_bytes,
+        },
+        Err(StoreError::TooLarge | StoreError::NoMemory) => {
+            StoreOutcome::refused(Stored::NoMemory, value_bytes)
+        }
+    }
+}
+
+/// Times a join looks again after the item changed between measuring it and writing it.
+const JOIN_TRIES: usize = 8;
+
+/// What one visit of a join came to.
+enum Join {
+    Done(StoreOutcome),
+    /// The joined value needs a buffer of this many bytes, made outside the visit, for an item with these flags.
+    NeedsBuffer {
+        value_bytes: usize,
+        flags: u32,
+    },
+}
+
+/// The joining modes. The joined value is built in `context.scratch`, or, when it is large, in a buffer that is made
+/// between two visits.
+fn join(
+    request: StoreRequest<'_>,
+    hash: KeyHash,
+    class_id: u8,
+    descriptor: i32,
+    context: &mut Context<'_>,
+) -> StoreOutcome {
+    let service = context.service;
+    let now = context.now;
+    let given = request.value.len();
+    let mut data = Vec::new();
+    let mut request = Some(request);
+    // Only the data of a request whose value is large has to be copied out of its chunks.
+    let (mode, key, compare_cas, new_cas) = match &mut request {
+        Some(request) => {
+            if let NewValue::Large(buffer) = &mut request.value {
+                buffer.read_to(&mut data);
+            }
+            (request.mode, request.key, request.compare, request.new_cas)
+        }
+        None => return StoreOutcome::refused(Stored::NotStored, given),
+    };
+    let mut buffer: Option<LargeBuffer> = None;
+    for attempt in 0..JOIN_TRIES {
+        let scratch = &mut *context.scratch;
+        let step = service.store.entry(key, hash, now, |entry| {
+            if attempt == 0 {
+                event_lines::fetched(entry, key, descriptor, service);
+                entry.class_counters(class_id).cmd_set += 1;
+            }
+            let Some(item) = entry.item() else {
+                if matches!(mode, Mode::AppendVivify | Mode::PrependVivify)
+                    && let Some(request) = request.take()
+                {
+                    return Join::Done(place(
+                        entry,
+                        StoreRequest {
+                            mode: Mode::Set,
+                            ..request
+                        },
+                    ));
+                }
+                return Join::Done(StoreOutcome::refused(Stored::NotStored, given));
+            };
+            if !matches!(
+                compare(compare_cas, item.cas(), false),
+                Comparison::NotAsked | Comparison::Match
+            ) {
+                return Join::Done(StoreOutcome::refused(Stored::Exists, given));
+            }
+            let added: &[u8] = match &request {
+                Some(StoreRequest {
+                    value: NewValue::Bytes(bytes),
+                    ..
+                }) => bytes,
+                _ => &data,
+            };
+            let (flags, exptime, old) = (item.flags(), item.exptime(), item.value());
+            let total = old.len() + added.len();
+            scratch.clear();
+            let is_front = matches!(mode, Mode::Prepend | Mode::PrependVivify);
+            let write = |scratch: &mut Vec<u8>| {
+                if is_front {
+                    scratch.extend_from_slice(added);
+                    old.copy_to(scratch);
+                } else {
+                    old.copy_to(scratch);
+                    scratch.extend_from_slice(added);
+                }
+            };
+            let value = match service.store.fit(key.len(), total, flags) {
+                Fit::TooLarge => {
+                    return Join::Done(StoreOutcome::refused(Stored::NotStored, given));
+                }
+                Fit::Inline => {
+                    write(scratch);
+                    NewValue::Bytes(scratch)
+                }
+                Fit::Large => match buffer.take_if(|buffer| buffer.len() == total) {
+                    None => {
+                        return Join::NeedsBuffer {
+                            value_bytes: total,
+                            flags,
+                        };
+                    }
+                    Some(mut buffer) => {
+                        write(scratch);
+                        buffer.fill(scratch);
+                        NewValue::Large(buffer)
+                    }
+                },
+            };
+            let item = NewItem {
+                flags,
+                exptime,
+                cas: new_cas,
+                value,
+                marks: Marks::default(),
+            };
+            Join::Done(match entry.insert(item) {
+                Ok(cas) => StoreOutcome {
+                    stored: Stored::Stored,
+                    cas,
+                    value_bytes: total,
+                },
+                Err(_) => StoreOutcome::refused(Stored::NotStored, given),
+            })
+        });
+        match step {
+            Join::Done(outcome) => {
+                shrink_scratch(context.scratch);
+                return outcome;
+            }
+            Join::NeedsBuffer { value_bytes, flags } => {
+                drop(buffer.take());
+                match service
+                    .store
+                    .large_buffer(key.len(), value_bytes, flags, now)
+                {
+                    Ok(made) => buffer = Some(made),
+                    Err(_) => return StoreOutcome::refused(Stored::NotStored, given),
+                }
+            }
+        }
+    }
+    StoreOutcome::refused(Stored::NotStored, given)
+}
+
+/// Scratch memory kept between requests, bytes; a larger one is given back.
+const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
+
+fn shrink_scratch(scratch: &mut Vec<u8>) {
+    if scratch.capacity() > SCRATCH_BYTES_KEPT {
+        *scratch = Vec::new();
+    }
+}
+
+/// An increment or decrement.
+#[derive(Debug)]
+pub struct DeltaRequest<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Up or down.
+    pub is_increment: bool,
+    /// By how much.
+    pub delta: u64,
+    /// CAS id to compare with; 0 is none.
+    pub compare: u64,
+    /// CAS id the item gets; `None` for the next one.
+    pub new_cas: Option<u64>,
+}
+
+/// How a delta ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delta {
+    /// The new number and CAS id.
+    Done {
+        /// The number.
+        value: u64,
+        /// The CAS id.
+        cas: u64,
+    },
+    /// No such key; the miss is counted by the caller (autovivify does not count).
+    NotFound,
+    /// The value is no number.
+    NonNumeric,
+    /// The CAS id did not match.
+    Mismatch,
+    /// The longer number found no memory.
+    NoMemory,
+}
+
+/// Executes a delta inside a visit, so that meta arithmetic can go on with the same item. Counts the hits.
+pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest<'_>) -> Delta {
+    if entry.found() != Found::Hit {
+        return Delta::NotFound;
+    }
+    let Some(item) = entry.item() else {
+        return Delta::NotFound;
+    };
+    if request.compare != 0 && request.compare != item.cas() {
+        return Delta::Mismatch;
+    }
+    let class_id = item.class();
+    let (flags, exptime, old_bytes) = (item.flags(), item.exptime(), item.value().len());
+    let number = match item.value() {
+        crate::store::value::Value::Inline(bytes) if !item.is_chunked() => stored_number(bytes),
+        _ => None,
+    };
+    let Some(number) = number else {
+        return Delta::NonNumeric;
+    };
+    let counters = entry.class_counters(class_id);
+    let value = if request.is_increment {
+        counters.incr_hits += 1;
+        number.wrapping_add(request.delta)
+    } else {
+        counters.decr_hits += 1;
+        number.saturating_sub(request.delta)
+    };
+    let mut digits = itoa::Buffer::new();
+    let text = digits.format(value).as_bytes();
+    if text.len() <= old_bytes {
+        let mut padded = [b' '; NUMBER_BYTES_MAX];
+        padded[..text.len()].copy_from_slice(text);
+        match padded.get(..old_bytes) {
+            Some(padded) => entry.overwrite(padded),
+            None => {
+                let mut long = vec![b' '; old_bytes];
+                long[..text.len()].copy_from_slice(text);
+                entry.overwrite(&long);
+            }
+        }
+        let cas = match request.new_cas {
+            Some(cas) => cas,
+            None => entry.next_cas(),
+        };
+        entry.set_cas(cas);
+        entry.refresh();
+        return Delta::Done {
+            value,
+            cas: entry.item().map_or(0, |item| item.cas()),
+        };
+    }
+    let item = NewItem {
+        flags,
+        exptime,
+        cas: request.new_cas,
+        value: NewValue::Bytes(text),
+        marks: Marks::default(),
+    };
+    match entry.insert(item) {
+        Ok(cas) => Delta::Done { value, cas },
+        Err(_) => Delta::NoMemory,
+    }
+}
+
+/// Longest value that is padded on the stack; longer numeric values are padding or leading zeros.
+const NUMBER_BYTES_MAX: usize = 64;
+
+/// The number a stored value stands for, by C's `strtoull` as memcached uses it: leading white space and a plus sign
+/// are allowed; after the digits comes the end, white space or a NUL. An all-blank value is no number.
+fn stored_number(value: &[u8]) -> Option<u64> {
+    let is_space = |byte: u8| byte == b' ' || (9..=13).contains(&byte);
+    let start = value.iter().position(|&byte| !is_space(byte))?;
+    let mut rest = &value[start..];
+    let mut is_negative = false;
+    if let Some((&sign, tail)) = rest.split_first()
+        && (sign == b'+' || sign == b'-')
+    {
+        is_negative = sign == b'-';
+        rest = tail;
+    }
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 {
+        return None;
+    }
+    let mut number: u64 = 0;
+    for &digit in &rest[..digits] {
+        number = number
+            .checked_mul(10)?
+            .checked_add(u64::from(digit - b'0'))?;
+    }
+    match rest.get(digits) {
+        None | Some(0) => {}
+        Some(&byte) if is_space(byte) => {}
+        Some(_) => return None,
+    }
+    // `-0` is 0; any other negative number wraps far up and is refused by memcached.
+    if is_negative && number != 0 {
+        None
+    } else {
+        Some(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stored_number;
+
+    #[track_caller]
+    fn check(value: &[u8], expected: Option<u64>) {
+        assert_eq!(
+            stored_number(value),
+            expected,
+            "{:?}",
+            String::from_utf8_lossy(value)
+        );
+    }
+
+    #[test]
+    fn stored_numbers_are_read_as_memcached_reads_them() {
+        check(b"5", Some(5));
+        check(b"5 abc", Some(5));
+        check(b"5\r\n6", Some(5));
+        check(b" 5", Some(5));
+        check(b"+5", Some(5));
+        check(b"007", Some(7));
+        check(b"5\x00", Some(5));
+        check(b"-0", Some(0));
+        check(b"18446744073709551615", Some(u64::MAX));
+        check(b"18446744073709551616", None);
+        check(b"-5", None);
+        check(b"0x10", None);
+        check(b"1e3", None);
+        check(b"1.5", None);
+        check(b"", None);
+        check(b"   ", None);
+    }
+}

@@ -1,0 +1,90 @@
+//! The lines that watchers see for commands: lookups, stores, deletes. Keys are URI-encoded.
+
+use crate::base::time::Now;
+use crate::stats::events::class;
+use crate::store::{Entry, Found};
+
+use super::apply::{Mode, StoreOutcome, Stored};
+use super::service::{Context, Service};
+
+/// Tells watchers of a lookup. Call it at the start of a visit.
+#[inline]
+pub fn fetched(entry: &Entry<'_>, key: &[u8], descriptor: i32, service: &Service) {
+    if service.events.is_watched(class::FETCHERS) {
+        emit_fetched(entry, key, descriptor, service);
+    }
+}
+
+#[cold]
+fn emit_fetched(entry: &Entry<'_>, key: &[u8], descriptor: i32, service: &Service) {
+    let status = match entry.found() {
+        Found::Miss => "not_found",
+        Found::Hit => "found",
+        Found::Flushed => "flushed",
+        Found::Expired => "expired",
+    };
+    let (class_id, bytes) = entry
+        .item()
+        .map_or((0, 0), |item| (item.class(), item.value().len()));
+    service.events.emit(class::FETCHERS, |line| {
+        line.extend_from_slice(b"type=item_get key=");
+        uri_encode(key, line);
+        line.extend_from_slice(
+            format!(" status={status} clsid={class_id} cfd={descriptor} size={bytes}").as_bytes(),
+        );
+    });
+}
+
+/// Tells watchers of a storage command.
+#[cold]
+pub fn stored(
+    mode: Mode,
+    outcome: StoreOutcome,
+    key: &[u8],
+    exptime: u32,
+    class_id: u8,
+    descriptor: i32,
+    context: &Context<'_>,
+) {
+    let status = match outcome.stored {
+        Stored::Stored => "stored",
+        Stored::NotStored => "not_stored",
+        Stored::Exists => "exists",
+        Stored::NotFound => "not_found",
+        Stored::NoMemory => "no_memory",
+    };
+    let ttl = seconds_left(exptime, context.now);
+    context.service.events.emit(class::MUTATIONS, |line| {
+        line.extend_from_slice(b"type=item_store key=");
+        uri_encode(key, line);
+        let (name, bytes) = (mode.name(), outcome.value_bytes);
+        line.extend_from_slice(
+            format!(" status={status} cmd={name} ttl={ttl} clsid={class_id} cfd={descriptor} size={bytes}").as_bytes(),
+        );
+    });
+}
+
+/// Seconds until `exptime`, 0 for never; wraps for the past as memcached's unsigned number does.
+pub fn seconds_left(exptime: u32, now: Now) -> u32 {
+    if exptime == 0 {
+        0
+    } else {
+        exptime.wrapping_sub(now.seconds)
+    }
+}
+
+/// Appends `key` with everything but letters, digits and `-._~` as `%XX`.
+pub fn uri_encode(key: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for &byte in key {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(&[
+                b'%',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]);
+        }
+    }
+}

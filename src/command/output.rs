@@ -1,0 +1,179 @@
+//! Replies waiting to be sent: bytes, with large values in between that are sent from where they lie.
+//!
+//! ```text
+//! bytes:  [VALUE a 0 3\r\nabc\r\nVALUE b 0 1048000\r\n | \r\nEND\r\n]
+//! large:                                      at ------^ chunks of b
+//! ```
+//! The worker sends the segments in order with one vectored write and calls [`Output::advance`].
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use crate::base::sync::Arc;
+use crate::store::value::{Chunk, LargeValue, Value};
+
+/// A part of a large value that goes out after the first `at` bytes of the buffer.
+#[derive(Debug)]
+struct Insert {
+    /// Position in `bytes` before which the part is sent.
+    at: usize,
+    chunk: Arc<Chunk>,
+    /// start <= length <= the chunk's size
+    start: usize,
+    length: usize,
+}
+
+/// The reply queue of a connection.
+#[derive(Default, Debug)]
+pub struct Output {
+    bytes: Vec<u8>,
+    /// Bytes of `bytes` already sent: sent <= bytes.len()
+    sent: usize,
+    inserts: VecDeque<Insert>,
+    /// Bytes in `inserts` still to be sent.
+    insert_bytes: usize,
+}
+
+impl Output {
+    /// An empty queue.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The buffer to append reply bytes to. Only append.
+    #[inline]
+    pub fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Appends bytes.
+    #[inline]
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Appends a value: copied when it is small, by handle when it is large.
+    #[inline]
+    pub fn push_value(&mut self, value: Value<'_>) {
+        match value {
+            Value::Inline(bytes) => self.bytes.extend_from_slice(bytes),
+            Value::Large(large) => self.push_large(large),
+        }
+    }
+
+    fn push_large(&mut self, large: &LargeValue) {
+        for (chunk, length) in large.parts() {
+            self.inserts.push_back(Insert {
+                at: self.bytes.len(),
+                chunk: Arc::clone(chunk),
+                start: 0,
+                length,
+            });
+            self.insert_bytes += length;
+        }
+    }
+
+    /// Bytes still to be sent.
+    pub fn pending(&self) -> usize {
+        self.bytes.len() - self.sent + self.insert_bytes
+    }
+
+    /// Whether nothing is waiting.
+    pub fn is_empty(&self) -> bool {
+        self.pending() == 0
+    }
+
+    /// A mark to [`Output::truncate`] to.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            bytes: self.bytes.len(),
+            inserts: self.inserts.len(),
+        }
+    }
+
+    /// Drops everything appended since `mark`. Nothing may have been sent since.
+    pub fn truncate(&mut self, mark: Mark) {
+        self.bytes.truncate(mark.bytes.max(self.sent));
+        while self.inserts.len() > mark.inserts {
+            if let Some(insert) = self.inserts.pop_back() {
+                self.insert_bytes -= insert.length - insert.start;
+            }
+        }
+    }
+
+    /// Drops everything that was not sent.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.sent = 0;
+        self.inserts.clear();
+        self.insert_bytes = 0;
+    }
+
+    /// Fills `slices` with what is to be sent next, in order; returns how many were filled.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut count = 0;
+        let mut position = self.sent;
+        for insert in &self.inserts {
+            if insert.at > position {
+                if count == slices.len() {
+                    return count;
+                }
+                slices[count] = IoSlice::new(&self.bytes[position..insert.at]);
+                count += 1;
+                position = insert.at;
+            }
+            if count == slices.len() {
+                return count;
+            }
+            slices[count] = IoSlice::new(&insert.chunk.bytes()[insert.start..insert.length]);
+            count += 1;
+        }
+        if position < self.bytes.len() && count < slices.len() {
+            slices[count] = IoSlice::new(&self.bytes[position..]);
+            count += 1;
+        }
+        count
+    }
+
+    /// Says that `count` bytes of what [`Output::slices`] showed are sent.
+    pub fn advance(&mut self, mut count: usize) {
+        while let Some(insert) = self.inserts.front_mut() {
+            let before = insert.at - self.sent;
+            if count < before {
+                self.sent += count;
+                return;
+            }
+            self.sent = insert.at;
+            count -= before;
+            let left = insert.length - insert.start;
+            if count < left {
+                insert.start += count;
+                self.insert_bytes -= count;
+                return;
+            }
+            count -= left;
+            self.insert_bytes -= left;
+            self.inserts.pop_front();
+        }
+        self.sent += count;
+        debug_assert!(self.sent <= self.bytes.len());
+        if self.sent == self.bytes.len() {
+            self.bytes.clear();
+            self.sent = 0;
+        }
+    }
+
+    /// Gives the buffer's memory back when it has grown past `bytes_max` and nothing waits.
+    pub fn shrink(&mut self, bytes_max: usize) {
+        if self.is_empty() && self.bytes.capacity() > bytes_max {
+            self.bytes = Vec::new();
+        }
+    }
+}
+
+/// A position in an [`Output`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    bytes: usize,
+    inserts: usize,
+}

@@ -1,0 +1,135 @@
+//! What commands may reach besides their own connection: the store, the counters, the settings they obey.
+
+use crate::base::sync::{Arc, AtomicU8, CachePadded};
+use crate::base::time::{Clock, Now};
+use crate::stats::connections::ConnectionTable;
+use crate::stats::counters::{WorkerCounters, WorkerTotals};
+use crate::stats::events::EventHub;
+use crate::stats::prefix::PrefixTable;
+use crate::store::Store;
+
+/// Protocol of a listener or connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProtocolChoice {
+    /// By the first byte: 0x80 is binary.
+    Negotiate,
+    /// Text only.
+    Text,
+    /// Binary only.
+    Binary,
+}
+
+/// `stats settings` lines by name, changed ones first; see [`Service::settings_report`].
+pub type SettingsReport =
+    dyn Fn(&[(&'static str, String)]) -> Vec<(&'static str, String)> + Send + Sync;
+
+/// Settings that commands obey. Fixed at start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What `version` answers.
+    pub version: String,
+    /// `-A`.
+    pub is_shutdown_enabled: bool,
+    /// `-F` turns it off.
+    pub is_flush_enabled: bool,
+    /// `-X` turns it off.
+    pub is_dump_enabled: bool,
+    /// `-W` turns it off.
+    pub is_watch_enabled: bool,
+    /// `debugtime`, `debugitem`: for memcached's own tests.
+    pub has_debug_commands: bool,
+    /// `-o maxconns_fast`: shows `rejected_connections`.
+    pub is_maxconns_fast: bool,
+    /// `-c`.
+    pub max_connections: usize,
+    /// `-t`.
+    pub threads: usize,
+    /// `-R`: requests of one connection per turn, at least 1.
+    pub requests_per_event: u32,
+    /// `idle_timeout`, seconds, 0 is off.
+    pub idle_timeout_seconds: u32,
+    /// Read buffers allowed per worker, 0 is unlimited (`read_buf_mem_limit` in 16 KiB units).
+    pub read_buffers_max: usize,
+    /// Bytes of a watcher's buffer.
+    pub watcher_buffer_bytes: usize,
+    /// `-D`: first byte of the prefix delimiter.
+    pub prefix_delimiter: u8,
+    /// `-Y`: path shown in settings; the table is in [`Service::logins`].
+    pub auth_file: Option<String>,
+}
+
+/// A request from a command to the server around it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Control {
+    /// `shutdown`.
+    Shutdown,
+    /// `shutdown graceful`.
+    ShutdownGracefully,
+    /// `verbosity N`.
+    Verbosity(u8),
+}
+
+/// Everything shared by all connections of the process.
+pub struct Service {
+    /// Keys and values.
+    pub store: Store,
+    /// What commands obey.
+    pub config: Config,
+    /// The process' clock.
+    pub clock: Arc<Clock>,
+    /// Counters, one set per worker.
+    pub workers: Box<[CachePadded<WorkerCounters>]>,
+    /// Open connections and listeners.
+    pub connections: ConnectionTable,
+    /// Events for watchers.
+    pub events: Arc<EventHub>,
+    /// Counts per prefix.
+    pub prefixes: PrefixTable,
+    /// Where `verbosity` and `shutdown` go.
+    pub control: Box<dyn Fn(Control) + Send + Sync>,
+    /// Current verbosity, 0 to 2 (3 with -vvv).
+    pub verbosity: AtomicU8,
+    /// All lines of `stats settings` in order, given the values that changed since start.
+    pub settings_report: Box<SettingsReport>,
+    /// `-Y`: the accepted logins; `None` when authentication is off. Replaced whole on SIGHUP.
+    pub logins: crate::base::sync::Mutex<Option<Arc<Logins>>>,
+}
+
+/// Accepted `user:password` pairs of `-Y`.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Logins {
+    /// User and password, as bytes.
+    pub pairs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Service {
+    /// Sum of all workers' counters.
+    pub fn worker_totals(&self) -> WorkerTotals {
+        let mut totals = WorkerTotals::default();
+        for worker in &self.workers {
+            totals.add(worker);
+        }
+        totals
+    }
+}
+
+/// What a session is given for one call.
+pub struct Context<'a> {
+    /// The process' shared parts.
+    pub service: &'a Service,
+    /// Index of the worker that runs the session; its counters are `service.workers[worker]`.
+    pub worker: usize,
+    /// The time of this loop turn.
+    pub now: Now,
+    /// Wakes this connection from any thread; a watcher keeps a clone.
+    pub wake: &'a Arc<dyn Fn() + Send + Sync>,
+    /// Memory for joining values, kept from request to request.
+    pub scratch: &'a mut Vec<u8>,
+}
+
+impl Context<'_> {
+    /// The counters of the worker that runs the session.
+    pub fn counters(&self) -> &WorkerCounters {
+        &self.service.workers[self.worker]
+    }
+}

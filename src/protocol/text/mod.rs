@@ -1,0 +1,1 @@
+//! The text protocol: classic commands and meta commands on lines.

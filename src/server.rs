@@ -1,0 +1,1 @@
+//! Layer 5: start, signals, ordered stop.

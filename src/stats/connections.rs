@@ -1,0 +1,134 @@
+//! The table of open connections, for `stats conns`, `curr_connections` and the like. Entries are written by the worker
+//! that owns the connection and read by whoever asks for statistics.
+
+use crate::base::sync::{Arc, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
+
+/// State of a connection as `stats conns` names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum ConnectionState {
+    Listening,
+    NewCommand,
+    Waiting,
+    Read,
+    ParseCommand,
+    Write,
+    Nread,
+    Swallow,
+    Closing,
+    Mwrite,
+    Watch,
+}
+
+/// What the table knows of one connection.
+#[derive(Debug)]
+pub struct ConnectionEntry {
+    /// Descriptor number.
+    pub descriptor: i32,
+    /// Peer address as shown (`tcp:127.0.0.1:4000`), or a listener's own.
+    pub address: String,
+    /// The listener it came from; empty for listeners.
+    pub listen_address: String,
+    state: AtomicU8,
+    /// Replies queued.
+    pub replies_waiting: AtomicU32,
+    /// Coarse seconds of the last command.
+    pub last_command: AtomicU32,
+}
+
+impl ConnectionEntry {
+    /// A new entry in state `state`.
+    pub fn new(
+        descriptor: i32,
+        address: String,
+        listen_address: String,
+        state: ConnectionState,
+        now_seconds: u32,
+    ) -> Self {
+        Self {
+            descriptor,
+            address,
+            listen_address,
+            state: AtomicU8::new(state as u8),
+            replies_waiting: AtomicU32::new(0),
+            last_command: AtomicU32::new(now_seconds),
+        }
+    }
+
+    /// Sets the state.
+    #[inline]
+    pub fn set_state(&self, state: ConnectionState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// The state's name as shown, `conn_...`.
+    pub fn state_name(&self) -> &'static str {
+        const NAMES: [&str; 11] = [
+            "conn_listening",
+            "conn_new_cmd",
+            "conn_waiting",
+            "conn_read",
+            "conn_parse_cmd",
+            "conn_write",
+            "conn_nread",
+            "conn_swallow",
+            "conn_closing",
+            "conn_mwrite",
+            "conn_watch",
+        ];
+        NAMES
+            .get(usize::from(self.state.load(Ordering::Relaxed)))
+            .copied()
+            .unwrap_or("conn_closed")
+    }
+}
+
+/// All open connections and listeners, with the counters that go with opening and closing them.
+#[derive(Default, Debug)]
+pub struct ConnectionTable {
+    entries: Mutex<Vec<Arc<ConnectionEntry>>>,
+    /// Connections ever opened, listeners included.
+    pub total: AtomicU64,
+    /// Connections refused by maxconns_fast.
+    pub rejected: AtomicU64,
+    /// Times accepting was stopped for want of descriptors.
+    pub listen_disabled: AtomicU64,
+    /// Microseconds during which accepting was stopped.
+    pub listen_disabled_micros: AtomicU64,
+    /// 1 while connections are accepted.
+    pub is_accepting: AtomicU8,
+    /// Most connections open at a time.
+    pub structures: AtomicU64,
+}
+
+impl ConnectionTable {
+    /// Adds a connection or listener.
+    pub fn open(&self, entry: Arc<ConnectionEntry>) {
+        let mut entries = self.entries.lock();
+        entries.push(entry);
+        self.total.fetch_add(1, Ordering::Relaxed);
+        self.structures
+            .fetch_max(entries.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Takes a connection out.
+    pub fn close(&self, entry: &Arc<ConnectionEntry>) {
+        let mut entries = self.entries.lock();
+        if let Some(position) = entries.iter().position(|other| Arc::ptr_eq(other, entry)) {
+            entries.swap_remove(position);
+        }
+    }
+
+    /// Open connections and listeners.
+    pub fn count(&self) -> usize {
+        self.entries.lock().len()
+    }
+
+    /// All entries, sorted by descriptor.
+    pub fn list(&self) -> Vec<Arc<ConnectionEntry>> {
+        let mut list = self.entries.lock().clone();
+        list.sort_by_key(|entry| entry.descriptor);
+        list
+    }
+}

@@ -1,0 +1,74 @@
+//! Counters of a worker thread. One worker writes a set, anyone may read it; sums are made on demand.
+
+use crate::base::sync::{AtomicU64, Ordering};
+
+/// A counter that one thread writes and any thread reads: no read-modify-write on the bus.
+#[derive(Default, Debug)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `count`. Only the owning worker may call it.
+    #[inline]
+    pub fn add(&self, count: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(count),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// The value.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Back to zero (`stats reset`).
+    pub fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Declares the counters of a worker once: struct, sum and reset.
+macro_rules! worker_counters {
+    ($($(#[$meta:meta])* $field:ident,)*) => {
+        /// Counters of one worker.
+        #[derive(Default, Debug)]
+        pub struct WorkerCounters { $($(#[$meta])* pub $field: Counter,)* }
+
+        /// Sums over workers.
+        #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+        pub struct WorkerTotals { $($(#[$meta])* pub $field: u64,)* }
+
+        impl WorkerTotals {
+            /// Adds one worker's counters.
+            pub fn add(&mut self, worker: &WorkerCounters) { $(self.$field += worker.$field.value();)* }
+        }
+
+        impl WorkerCounters {
+            /// Sets all counters to zero (`stats reset`).
+            pub fn reset(&self) { $(self.$field.reset();)* }
+        }
+    };
+}
+
+worker_counters! {
+    /// `flush_all` and binary flush commands.
+    cmd_flush,
+    /// `me` commands.
+    cmd_meta,
+    /// Attempts to authenticate.
+    auth_cmds,
+    /// Failed attempts.
+    auth_errors,
+    /// Connections closed by idle_timeout.
+    idle_kicks,
+    /// Bytes read from the network.
+    bytes_read,
+    /// Bytes written to the network.
+    bytes_written,
+    /// Connections that used up their turn with requests left.
+    conn_yields,
+    /// Connections closed for lack of reply memory.
+    response_obj_oom,
+    /// Connections closed or refused for lack of read buffers.
+    read_buf_oom,
+}

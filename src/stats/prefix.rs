@@ -1,0 +1,5 @@
+//! Counts per key prefix (`stats detail`).
+
+/// The table of prefixes.
+#[derive(Default, Debug)]
+pub struct PrefixTable {}

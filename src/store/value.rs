@@ -1,0 +1,246 @@
+//! Values as the layers above see them: bytes inside a partition, or a large value in chunks of its own.
+//!
+//! A large value's chunks are filled by the network before any lock is taken, linked under the lock, and sent from
+//! clones of the same `Arc`s, so that its bytes are copied by the kernel alone. A chunk goes back to its pool when the
+//! last holder (the item, or a connection still sending it) lets go.
+
+use std::fmt;
+
+use crate::base::sync::Arc;
+
+use super::chunks::ChunkPool;
+
+/// A fixed-size piece of memory for a part of a large value.
+pub struct Chunk {
+    data: Box<[u8]>,
+    home: ChunkHome,
+}
+
+/// Where a chunk goes back to.
+pub(super) struct ChunkHome {
+    pub(super) pool: Arc<ChunkPool>,
+    pub(super) class: u8,
+    pub(super) id: u32,
+}
+
+impl Chunk {
+    pub(super) fn new(data: Box<[u8]>, home: ChunkHome) -> Self {
+        Self { data, home }
+    }
+
+    /// All bytes of the chunk, the unused tail included.
+    pub fn bytes(&self) -> &[u8] {
+        &self.data
+    }
+
+    pub(super) fn class(&self) -> u8 {
+        self.home.class
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        let data = std::mem::take(&mut self.data);
+        self.home
+            .pool
+            .give_back(self.home.class, self.home.id, data);
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Chunk")
+            .field("bytes", &self.data.len())
+            .finish()
+    }
+}
+
+/// A complete large value. Cheap to clone: the chunks are shared.
+#[derive(Clone, Debug)]
+pub struct LargeValue {
+    chunks: Arc<[Arc<Chunk>]>,
+    /// 0 < length <= sum of the chunks' sizes
+    length: usize,
+}
+
+impl LargeValue {
+    /// Bytes of the value.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there are no bytes; never true for a stored large value.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The chunks in order, each with the number of its bytes that belong to the value.
+    pub fn parts(&self) -> impl Iterator<Item = (&Arc<Chunk>, usize)> {
+        let mut left = self.length;
+        self.chunks.iter().map(move |chunk| {
+            let take = left.min(chunk.data.len());
+            left -= take;
+            (chunk, take)
+        })
+    }
+
+    pub(super) fn chunks(&self) -> &[Arc<Chunk>] {
+        &self.chunks
+    }
+}
+
+/// A large value being filled; nobody else sees it yet. Dropping it gives its memory back.
+#[derive(Debug)]
+pub struct LargeBuffer {
+    chunks: Vec<Arc<Chunk>>,
+    length: usize,
+    filled: usize,
+}
+
+impl LargeBuffer {
+    pub(super) fn new(chunks: Vec<Arc<Chunk>>, length: usize) -> Self {
+        Self {
+            chunks,
+            length,
+            filled: 0,
+        }
+    }
+
+    /// Bytes the finished value will have.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether the finished value will have no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Bytes still to come.
+    pub fn missing(&self) -> usize {
+        self.length - self.filled
+    }
+
+    /// The place where the next bytes belong: the rest of the current chunk, empty when nothing is missing.
+    /// Fill a prefix of it and call [`LargeBuffer::advance`].
+    pub fn space(&mut self) -> &mut [u8] {
+        let mut start = self.filled;
+        let missing = self.length - self.filled;
+        if missing == 0 {
+            return &mut [];
+        }
+        for chunk in &mut self.chunks {
+            let size = chunk.data.len();
+            if start < size {
+                let end = size.min(start + missing);
+                return match Arc::get_mut(chunk) {
+                    Some(chunk) => &mut chunk.data[start..end],
+                    None => &mut [],
+                };
+            }
+            start -= size;
+        }
+        &mut []
+    }
+
+    /// Says that the first `count` bytes of [`LargeBuffer::space`] are filled.
+    pub fn advance(&mut self, count: usize) {
+        self.filled = (self.filled + count).min(self.length);
+    }
+
+    /// Copies as much of `bytes` as is missing; returns how many were taken.
+    pub fn fill(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            let space = self.space();
+            if space.is_empty() {
+                break;
+            }
+            let count = space.len().min(bytes.len() - taken);
+            space[..count].copy_from_slice(&bytes[taken..taken + count]);
+            self.advance(count);
+            taken += count;
+        }
+        taken
+    }
+
+    /// Appends the bytes filled so far to `out`.
+    pub fn read_to(&self, out: &mut Vec<u8>) {
+        let mut left = self.filled;
+        for chunk in &self.chunks {
+            let count = left.min(chunk.data.len());
+            out.extend_from_slice(&chunk.data[..count]);
+            left -= count;
+        }
+    }
+
+    /// The finished value. Bytes that were never filled are whatever the memory held before, so fill all of it.
+    pub(super) fn finish(self) -> LargeValue {
+        debug_assert_eq!(self.missing(), 0);
+        LargeValue {
+            chunks: self.chunks.into(),
+            length: self.length,
+        }
+    }
+}
+
+/// A stored value, borrowed for the length of a visit.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// The bytes themselves, inside the partition: copy them out.
+    Inline(&'a [u8]),
+    /// Chunks: clone the handle and send from it.
+    Large(&'a LargeValue),
+}
+
+impl Value<'_> {
+    /// Bytes of the value.
+    pub fn len(&self) -> usize {
+        match self {
+            Value::Inline(bytes) => bytes.len(),
+            Value::Large(large) => large.len(),
+        }
+    }
+
+    /// Whether the value has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends the value's bytes to `out` by copying.
+    pub fn copy_to(&self, out: &mut Vec<u8>) {
+        match self {
+            Value::Inline(bytes) => out.extend_from_slice(bytes),
+            Value::Large(large) => {
+                for (chunk, count) in large.parts() {
+                    out.extend_from_slice(&chunk.bytes()[..count]);
+                }
+            }
+        }
+    }
+}
+
+/// A value to be stored.
+#[derive(Debug)]
+pub enum NewValue<'a> {
+    /// Bytes to copy in.
+    Bytes(&'a [u8]),
+    /// A filled buffer to link; needed when [`super::Store::is_large`] says so.
+    Large(LargeBuffer),
+}
+
+impl NewValue<'_> {
+    /// Bytes of the value.
+    pub fn len(&self) -> usize {
+        match self {
+            NewValue::Bytes(bytes) => bytes.len(),
+            NewValue::Large(buffer) => buffer.len(),
+        }
+    }
+
+    /// Whether the value has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
