@@ -15,19 +15,13 @@ pub struct KeyHasher {
 impl KeyHasher {
     /// A hasher for `seed`; give each process another one.
     pub fn new(seed: u64) -> Self {
-        Self {
-            secrets: RapidSecrets::seed(seed),
-        }
+        Self { secrets: RapidSecrets::seed(seed) }
     }
 
     /// A hasher with a seed taken from the standard library's random state.
     pub fn random() -> Self {
         use std::hash::{BuildHasher, Hasher};
-        Self::new(
-            std::collections::hash_map::RandomState::new()
-                .build_hasher()
-                .finish(),
-        )
+        Self::new(std::collections::hash_map::RandomState::new().build_hasher().finish())
     }
 
     /// The hash of `key`.

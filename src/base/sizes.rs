@@ -13,11 +13,5 @@ pub const VALUE_BYTES_MAX: usize = 2_147_483_645;
 /// This is what `bytes`, `mem_requested`, the item size limit and the slab class are computed from.
 #[inline]
 pub fn item_bytes(key_bytes: usize, value_bytes: usize, has_flags: bool, has_cas: bool) -> usize {
-    ITEM_HEADER_BYTES
-        + if has_cas { 8 } else { 0 }
-        + key_bytes
-        + 1
-        + if has_flags { 4 } else { 0 }
-        + value_bytes
-        + 2
+    ITEM_HEADER_BYTES + if has_cas { 8 } else { 0 } + key_bytes + 1 + if has_flags { 4 } else { 0 } + value_bytes + 2
 }

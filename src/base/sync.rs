@@ -3,6 +3,4 @@
 pub use crossbeam::utils::CachePadded;
 pub use parking_lot::{Mutex, MutexGuard};
 pub use std::sync::Arc;
-pub use std::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
-};
+pub use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};

@@ -32,11 +32,7 @@ impl Now {
             1
         } else if exptime > RELATIVE_EXPTIME_MAX {
             let relative = exptime - self.epoch;
-            if relative <= 0 {
-                1
-            } else {
-                relative.min(i64::from(u32::MAX)) as u32
-            }
+            if relative <= 0 { 1 } else { relative.min(i64::from(u32::MAX)) as u32 }
         } else {
             self.seconds.saturating_add(exptime as u32)
         }
@@ -63,10 +59,7 @@ pub struct Clock {
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO)
-            .as_secs() as i64;
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs() as i64;
         Self {
             start: Instant::now(),
             epoch: unix - i64::from(START_SECONDS),
@@ -89,10 +82,7 @@ impl Clock {
             instant.saturating_duration_since(self.start).as_secs() as i64
         };
         let seconds = ticks + i64::from(START_SECONDS) + self.shift_seconds.load(Ordering::Relaxed);
-        Now {
-            seconds: seconds.clamp(1, i64::from(u32::MAX)) as u32,
-            epoch: self.epoch,
-        }
+        Now { seconds: seconds.clamp(1, i64::from(u32::MAX)) as u32, epoch: self.epoch }
     }
 
     /// Moves the coarse time by `seconds`; adds up (memcached's `debugtime N`).
@@ -102,8 +92,7 @@ impl Clock {
 
     /// Stops the clock (`debugtime p`).
     pub fn pause(&self) {
-        self.paused_at
-            .store(self.start.elapsed().as_secs() as i64, Ordering::Relaxed);
+        self.paused_at.store(self.start.elapsed().as_secs() as i64, Ordering::Relaxed);
         self.is_paused.store(true, Ordering::Relaxed);
     }
 

@@ -46,10 +46,7 @@ impl Mode {
     }
 
     fn is_joining(self) -> bool {
-        matches!(
-            self,
-            Mode::Append | Mode::Prepend | Mode::AppendVivify | Mode::PrependVivify
-        )
+        matches!(self, Mode::Append | Mode::Prepend | Mode::AppendVivify | Mode::PrependVivify)
     }
 }
 
@@ -104,27 +101,17 @@ pub struct StoreOutcome {
 
 impl StoreOutcome {
     fn refused(stored: Stored, value_bytes: usize) -> Self {
-        Self {
-            stored,
-            cas: 0,
-            value_bytes,
-        }
+        Self { stored, cas: 0, value_bytes }
     }
 }
 
 /// Executes a storage command. The caller has checked the size ([`crate::store::Store::fit`]).
 /// Counts `cmd_set` and the cas counters; leaves `store_no_memory` to the caller, since binary does not count it.
-pub fn store(
-    request: StoreRequest<'_>,
-    descriptor: i32,
-    context: &mut Context<'_>,
-) -> StoreOutcome {
+pub fn store(request: StoreRequest<'_>, descriptor: i32, context: &mut Context<'_>) -> StoreOutcome {
     let service = context.service;
     let hash = service.store.hash(request.key);
     let (mode, key, exptime) = (request.mode, request.key, request.exptime);
-    let item_bytes = service
-        .store
-        .item_bytes(key.len(), request.value.len(), request.flags);
+    let item_bytes = service.store.item_bytes(key.len(), request.value.len(), request.flags);
     let class_id = service.store.class_of(item_bytes);
     let outcome = if mode.is_joining() {
         join(request, hash, class_id, descriptor, context)
@@ -165,14 +152,9 @@ fn compare(compare: u64, present: u64, is_stale_allowed: bool) -> Comparison {
 /// All modes but the joining ones.
 fn place(entry: &mut Entry<'_>, request: StoreRequest<'_>) -> StoreOutcome {
     let value_bytes = request.value.len();
-    let mut marks = Marks {
-        is_binary_key: request.is_binary_key,
-        ..Marks::default()
-    };
+    let mut marks = Marks { is_binary_key: request.is_binary_key, ..Marks::default() };
     let mut exptime = request.exptime;
-    let present = entry
-        .item()
-        .map(|item| (item.cas(), item.class(), item.exptime(), item.marks()));
+    let present = entry.item().map(|item| (item.cas(), item.class(), item.exptime(), item.marks()));
     match (request.mode, present) {
         (Mode::Add, Some(_)) => {
             entry.refresh();
@@ -200,22 +182,10 @@ fn place(entry: &mut Entry<'_>, request: StoreRequest<'_>) -> StoreOutcome {
         }
         _ => {}
     }
-    let item = NewItem {
-        flags: request.flags,
-        exptime,
-        cas: request.new_cas,
-        value: request.value,
-        marks,
-    };
+    let item = NewItem { flags: request.flags, exptime, cas: request.new_cas, value: request.value, marks };
     match entry.insert(item) {
-        Ok(cas) => StoreOutcome {
-            stored: Stored::Stored,
-            cas,
-            value_bytes,
-        },
-        Err(StoreError::TooLarge | StoreError::NoMemory) => {
-            StoreOutcome::refused(Stored::NoMemory, value_bytes)
-        }
+        Ok(cas) => StoreOutcome { stored: Stored::Stored, cas, value_bytes },
+        Err(StoreError::TooLarge | StoreError::NoMemory) => StoreOutcome::refused(Stored::NoMemory, value_bytes),
     }
 }
 
@@ -268,27 +238,15 @@ fn join(
                 if matches!(mode, Mode::AppendVivify | Mode::PrependVivify)
                     && let Some(request) = request.take()
                 {
-                    return Join::Done(place(
-                        entry,
-                        StoreRequest {
-                            mode: Mode::Set,
-                            ..request
-                        },
-                    ));
+                    return Join::Done(place(entry, StoreRequest { mode: Mode::Set, ..request }));
                 }
                 return Join::Done(StoreOutcome::refused(Stored::NotStored, given));
             };
-            if !matches!(
-                compare(compare_cas, item.cas(), false),
-                Comparison::NotAsked | Comparison::Match
-            ) {
+            if !matches!(compare(compare_cas, item.cas(), false), Comparison::NotAsked | Comparison::Match) {
                 return Join::Done(StoreOutcome::refused(Stored::Exists, given));
             }
             let added: &[u8] = match &request {
-                Some(StoreRequest {
-                    value: NewValue::Bytes(bytes),
-                    ..
-                }) => bytes,
+                Some(StoreRequest { value: NewValue::Bytes(bytes), .. }) => bytes,
                 _ => &data,
             };
             let (flags, exptime, old) = (item.flags(), item.exptime(), item.value());
@@ -314,10 +272,7 @@ fn join(
                 }
                 Fit::Large => match buffer.take_if(|buffer| buffer.len() == total) {
                     None => {
-                        return Join::NeedsBuffer {
-                            value_bytes: total,
-                            flags,
-                        };
+                        return Join::NeedsBuffer { value_bytes: total, flags };
                     }
                     Some(mut buffer) => {
                         write(scratch);
@@ -326,19 +281,9 @@ fn join(
                     }
                 },
             };
-            let item = NewItem {
-                flags,
-                exptime,
-                cas: new_cas,
-                value,
-                marks: Marks::default(),
-            };
+            let item = NewItem { flags, exptime, cas: new_cas, value, marks: Marks::default() };
             Join::Done(match entry.insert(item) {
-                Ok(cas) => StoreOutcome {
-                    stored: Stored::Stored,
-                    cas,
-                    value_bytes: total,
-                },
+                Ok(cas) => StoreOutcome { stored: Stored::Stored, cas, value_bytes: total },
                 Err(_) => StoreOutcome::refused(Stored::NotStored, given),
             })
         });
@@ -349,10 +294,7 @@ fn join(
             }
             Join::NeedsBuffer { value_bytes, flags } => {
                 drop(buffer.take());
-                match service
-                    .store
-                    .large_buffer(key.len(), value_bytes, flags, now)
-                {
+                match service.store.large_buffer(key.len(), value_bytes, flags, now) {
                     Ok(made) => buffer = Some(made),
                     Err(_) => return StoreOutcome::refused(Stored::NotStored, given),
                 }
@@ -453,18 +395,9 @@ pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest<'_>) -> Delta {
         };
         entry.set_cas(cas);
         entry.refresh();
-        return Delta::Done {
-            value,
-            cas: entry.item().map_or(0, |item| item.cas()),
-        };
+        return Delta::Done { value, cas: entry.item().map_or(0, |item| item.cas()) };
     }
-    let item = NewItem {
-        flags,
-        exptime,
-        cas: request.new_cas,
-        value: NewValue::Bytes(text),
-        marks: Marks::default(),
-    };
+    let item = NewItem { flags, exptime, cas: request.new_cas, value: NewValue::Bytes(text), marks: Marks::default() };
     match entry.insert(item) {
         Ok(cas) => Delta::Done { value, cas },
         Err(_) => Delta::NoMemory,
@@ -493,9 +426,7 @@ fn stored_number(value: &[u8]) -> Option<u64> {
     }
     let mut number: u64 = 0;
     for &digit in &rest[..digits] {
-        number = number
-            .checked_mul(10)?
-            .checked_add(u64::from(digit - b'0'))?;
+        number = number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
     }
     match rest.get(digits) {
         None | Some(0) => {}
@@ -503,11 +434,7 @@ fn stored_number(value: &[u8]) -> Option<u64> {
         Some(_) => return None,
     }
     // `-0` is 0; any other negative number wraps far up and is refused by memcached.
-    if is_negative && number != 0 {
-        None
-    } else {
-        Some(number)
-    }
+    if is_negative && number != 0 { None } else { Some(number) }
 }
 
 #[cfg(test)]
@@ -516,12 +443,7 @@ mod tests {
 
     #[track_caller]
     fn check(value: &[u8], expected: Option<u64>) {
-        assert_eq!(
-            stored_number(value),
-            expected,
-            "{:?}",
-            String::from_utf8_lossy(value)
-        );
+        assert_eq!(stored_number(value), expected, "{:?}", String::from_utf8_lossy(value));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The lines that watchers see for commands: lookups, stores, deletes. Keys are URI-encoded.
 
+use crate::base::key::uri_encode;
 use crate::base::time::Now;
 use crate::stats::events::class;
 use crate::store::{Entry, Found};
@@ -23,15 +24,11 @@ fn emit_fetched(entry: &Entry<'_>, key: &[u8], descriptor: i32, service: &Servic
         Found::Flushed => "flushed",
         Found::Expired => "expired",
     };
-    let (class_id, bytes) = entry
-        .item()
-        .map_or((0, 0), |item| (item.class(), item.value().len()));
+    let (class_id, bytes) = entry.item().map_or((0, 0), |item| (item.class(), item.value().len()));
     service.events.emit(class::FETCHERS, |line| {
         line.extend_from_slice(b"type=item_get key=");
         uri_encode(key, line);
-        line.extend_from_slice(
-            format!(" status={status} clsid={class_id} cfd={descriptor} size={bytes}").as_bytes(),
-        );
+        line.extend_from_slice(format!(" status={status} clsid={class_id} cfd={descriptor} size={bytes}").as_bytes());
     });
 }
 
@@ -66,25 +63,5 @@ pub fn stored(
 
 /// Seconds until `exptime`, 0 for never; wraps for the past as memcached's unsigned number does.
 pub fn seconds_left(exptime: u32, now: Now) -> u32 {
-    if exptime == 0 {
-        0
-    } else {
-        exptime.wrapping_sub(now.seconds)
-    }
-}
-
-/// Appends `key` with everything but letters, digits and `-._~` as `%XX`.
-pub fn uri_encode(key: &[u8], out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in key {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(byte);
-        } else {
-            out.extend_from_slice(&[
-                b'%',
-                HEX[usize::from(byte >> 4)],
-                HEX[usize::from(byte & 15)],
-            ]);
-        }
-    }
+    if exptime == 0 { 0 } else { exptime.wrapping_sub(now.seconds) }
 }

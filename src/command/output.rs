@@ -63,12 +63,7 @@ impl Output {
 
     fn push_large(&mut self, large: &LargeValue) {
         for (chunk, length) in large.parts() {
-            self.inserts.push_back(Insert {
-                at: self.bytes.len(),
-                chunk: Arc::clone(chunk),
-                start: 0,
-                length,
-            });
+            self.inserts.push_back(Insert { at: self.bytes.len(), chunk: Arc::clone(chunk), start: 0, length });
             self.insert_bytes += length;
         }
     }
@@ -85,10 +80,7 @@ impl Output {
 
     /// A mark to [`Output::truncate`] to.
     pub fn mark(&self) -> Mark {
-        Mark {
-            bytes: self.bytes.len(),
-            inserts: self.inserts.len(),
-        }
+        Mark { bytes: self.bytes.len(), inserts: self.inserts.len() }
     }
 
     /// Drops everything appended since `mark`. Nothing may have been sent since.

@@ -20,8 +20,7 @@ pub enum ProtocolChoice {
 }
 
 /// `stats settings` lines by name, changed ones first; see [`Service::settings_report`].
-pub type SettingsReport =
-    dyn Fn(&[(&'static str, String)]) -> Vec<(&'static str, String)> + Send + Sync;
+pub type SettingsReport = dyn Fn(&[(&'static str, String)]) -> Vec<(&'static str, String)> + Send + Sync;
 
 /// Settings that commands obey. Fixed at start.
 #[derive(Clone, Debug)]

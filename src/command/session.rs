@@ -49,26 +49,15 @@ impl Session {
     /// A new conversation. `descriptor` is the socket's number, which watchers see as `cfd`; `protocol` is the
     /// listener's choice.
     pub fn new(protocol: ProtocolChoice, descriptor: i32) -> Self {
-        Self {
-            protocol,
-            descriptor,
-        }
+        Self { protocol, descriptor }
     }
 
     /// Parses and executes requests at the start of `input` until it runs out, the turn's share
     /// (`requests_per_event`, [`Output`] above its limit) is used up, or the connection is to be closed.
     /// Replies are appended to `output`. Never panics, whatever the input.
-    pub fn process(
-        &mut self,
-        input: &[u8],
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) -> Progress {
+    pub fn process(&mut self, input: &[u8], output: &mut Output, context: &mut Context<'_>) -> Progress {
         let _ = (self.protocol, self.descriptor, input, output, context);
-        Progress {
-            consumed: 0,
-            next: Next::Input { bytes: 0 },
-        }
+        Progress { consumed: 0, next: Next::Input { bytes: 0 } }
     }
 
     /// Where the next bytes from the socket belong, while a large value is being received: read into it and call

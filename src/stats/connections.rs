@@ -77,10 +77,7 @@ impl ConnectionEntry {
             "conn_mwrite",
             "conn_watch",
         ];
-        NAMES
-            .get(usize::from(self.state.load(Ordering::Relaxed)))
-            .copied()
-            .unwrap_or("conn_closed")
+        NAMES.get(usize::from(self.state.load(Ordering::Relaxed))).copied().unwrap_or("conn_closed")
     }
 }
 
@@ -108,8 +105,7 @@ impl ConnectionTable {
         let mut entries = self.entries.lock();
         entries.push(entry);
         self.total.fetch_add(1, Ordering::Relaxed);
-        self.structures
-            .fetch_max(entries.len() as u64, Ordering::Relaxed);
+        self.structures.fetch_max(entries.len() as u64, Ordering::Relaxed);
     }
 
     /// Takes a connection out.

@@ -10,10 +10,7 @@ impl Counter {
     /// Adds `count`. Only the owning worker may call it.
     #[inline]
     pub fn add(&self, count: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(count),
-            Ordering::Relaxed,
-        );
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
     }
 
     /// The value.

@@ -1,26 +1,227 @@
-//! Pool of chunks for large values (placeholder bookkeeping; see `slab`).
-use super::value::{Chunk, ChunkHome, LargeBuffer};
-use crate::base::sync::Arc;
+//! Memory of large values: chunks of the class' nominal size, shared by all partitions.
+//!
+//! A large value is charged to its slab class as memcached charges it, one chunk of the class' size, or a row of
+//! largest-class chunks and a fitting last one. Each chunk is an allocation of its own, so a page of such a class is an
+//! account: which chunks belong to a page is a label, and a page can go as soon as that many chunks are free, wherever
+//! they are; the live ones of the page get the labels of the freed ones and are counted as rescued.
+//!
+//! Lock order: a partition's lock, then this pool's, then the budget's.
 
-pub(super) struct ChunkPool {}
+use slab::Slab;
+
+use crate::base::sizes::PAGE_BYTES;
+use crate::base::sync::{Arc, Mutex};
+
+use super::slab::budget::Budget;
+use super::slab::classes::ClassTable;
+use super::value::{Chunk, ChunkHome, LargeBuffer};
+
+/// memcached's head of a chunk: decides the class of the last chunk of a chunked item.
+const CHUNK_HEADER_BYTES: usize = 48;
+
+#[derive(Default)]
+struct ClassChunks {
+    /// Page label by chunk id.
+    labels: Slab<u32>,
+    free: Vec<(u32, Box<[u8]>)>,
+    /// Chunks by page label.
+    pages: Vec<usize>,
+}
+
+/// The pool.
+pub struct ChunkPool {
+    classes: ClassTable,
+    budget: Arc<Budget>,
+    state: Mutex<Vec<ClassChunks>>,
+}
 
 impl ChunkPool {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self {})
+    /// An empty pool.
+    pub fn new(classes: ClassTable, budget: Arc<Budget>) -> Arc<Self> {
+        let state = (0..=classes.largest()).map(|_| ClassChunks::default()).collect();
+        Arc::new(Self { classes, budget, state: Mutex::new(state) })
     }
-    pub(super) fn allocate(self: &Arc<Self>, length: usize) -> LargeBuffer {
-        let home = ChunkHome {
-            pool: Arc::clone(self),
-            class: 1,
-            id: 0,
+
+    /// Budget one chunk of a class takes.
+    pub fn cost(&self, class: usize) -> usize {
+        PAGE_BYTES / self.classes.chunks_per_page(class)
+    }
+
+    /// The classes of the chunks for a value in an item of `item_bytes`, in order: `count` of the first class, then one
+    /// of the second.
+    pub fn plan(&self, item_bytes: usize, value_bytes: usize) -> Plan {
+        let largest = self.classes.largest();
+        let chunk_max = self.classes.chunk_bytes(largest);
+        if item_bytes <= chunk_max {
+            let class = usize::from(self.classes.class_of(item_bytes));
+            return Plan { class, count: 1, last: None };
+        }
+        let rest = value_bytes % chunk_max;
+        let last = (rest > 0).then(|| usize::from(self.classes.class_of(rest + CHUNK_HEADER_BYTES)));
+        Plan { class: largest, count: value_bytes / chunk_max, last }
+    }
+
+    /// A chunk of a class; `None` when the class may not have more memory.
+    pub fn take(self: &Arc<Self>, class: usize) -> Option<Arc<Chunk>> {
+        let mut state = self.state.lock();
+        let chunks = &mut state[class];
+        let (id, data) = match chunks.free.pop() {
+            Some(free) => free,
+            None => self.make(class, chunks)?,
         };
-        LargeBuffer::new(
-            vec![Arc::new(Chunk::new(
-                vec![0; length].into_boxed_slice(),
-                home,
-            ))],
-            length,
-        )
+        drop(state);
+        Some(Arc::new(Chunk::new(data, ChunkHome { pool: Arc::clone(self), class: class as u8, id })))
     }
-    pub(super) fn give_back(&self, _class: u8, _id: u32, _data: Box<[u8]>) {}
+
+    fn make(&self, class: usize, chunks: &mut ClassChunks) -> Option<(u32, Box<[u8]>)> {
+        if !self.budget.take(class, self.cost(class)) {
+            return None;
+        }
+        let bytes = self.classes.chunk_bytes(class);
+        let mut data = Vec::new();
+        if data.try_reserve_exact(bytes).is_err() {
+            self.budget.give_back(class, self.cost(class));
+            return None;
+        }
+        data.resize(bytes, 0);
+        let per_page = self.classes.chunks_per_page(class);
+        let label = match chunks.pages.iter().position(|&count| count < per_page) {
+            Some(label) => label,
+            None => {
+                chunks.pages.push(0);
+                chunks.pages.len() - 1
+            }
+        };
+        chunks.pages[label] += 1;
+        Some((chunks.labels.insert(label as u32) as u32, data.into_boxed_slice()))
+    }
+
+    /// Makes a buffer out of chunks.
+    pub fn buffer(chunks: Vec<Arc<Chunk>>, value_bytes: usize) -> LargeBuffer {
+        LargeBuffer::new(chunks, value_bytes)
+    }
+
+    pub(super) fn give_back(&self, class: u8, id: u32, data: Box<[u8]>) {
+        self.state.lock()[usize::from(class)].free.push((id, data));
+    }
+
+    /// Chunks of a class: (live, free).
+    pub fn counts(&self, class: usize) -> (usize, usize) {
+        let chunks = &self.state.lock()[class];
+        (chunks.labels.len() - chunks.free.len(), chunks.free.len())
+    }
+
+    /// Gives the memory of free chunks back to the class, at least `bytes` of it; false when there is not enough.
+    pub fn release_free(&self, class: usize, bytes: usize) -> bool {
+        let wanted = bytes.div_ceil(self.cost(class));
+        let chunks = &mut self.state.lock()[class];
+        if chunks.free.len() < wanted {
+            return false;
+        }
+        for _ in 0..wanted {
+            if let Some((id, _)) = chunks.free.pop() {
+                let label = chunks.labels.remove(id as usize);
+                chunks.pages[label as usize] -= 1;
+                self.budget.give_back(class, self.cost(class));
+            }
+        }
+        true
+    }
+
+    /// Adds free chunks to a class, at most `count`; returns how many the budget allowed.
+    pub fn grow(&self, class: usize, count: usize) -> usize {
+        let chunks = &mut self.state.lock()[class];
+        for made in 0..count {
+            match self.make(class, chunks) {
+                Some(chunk) => chunks.free.push(chunk),
+                None => return made,
+            }
+        }
+        count
+    }
+
+    /// Frees the memory of `count` chunks, all of them free, on account of the oldest page; returns how many live
+    /// chunks of that page were kept, or `None` when fewer chunks are free.
+    pub fn release_page(&self, class: usize, count: usize) -> Option<usize> {
+        let chunks = &mut self.state.lock()[class];
+        if chunks.free.len() < count {
+            return None;
+        }
+        let victim = chunks.pages.iter().position(|&members| members > 0)? as u32;
+        // The victim's own free chunks go first, that is, they are sorted to the end.
+        let labels = &chunks.labels;
+        chunks.free.sort_by_key(|(id, _)| labels.get(*id as usize) == Some(&victim));
+        let mut is_free = vec![false; chunks.labels.capacity()];
+        for (id, _) in &chunks.free {
+            is_free[*id as usize] = true;
+        }
+        let mut live: Vec<usize> =
+            chunks.labels.iter().filter(|(id, label)| **label == victim && !is_free[*id]).map(|(id, _)| id).collect();
+        let mut rescued = 0;
+        for _ in 0..count {
+            let Some((id, _)) = chunks.free.pop() else {
+                break;
+            };
+            let label = chunks.labels.remove(id as usize);
+            self.budget.give_back(class, self.cost(class));
+            if label == victim {
+                chunks.pages[victim as usize] -= 1;
+            } else if let Some(kept) = live.pop() {
+                chunks.labels[kept] = label;
+                chunks.pages[victim as usize] -= 1;
+                rescued += 1;
+            } else {
+                chunks.pages[label as usize] -= 1;
+            }
+        }
+        Some(rescued)
+    }
+}
+
+/// Chunks of a large value; see [`ChunkPool::plan`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// Class of all chunks but the last.
+    pub class: usize,
+    /// How many of that class.
+    pub count: usize,
+    /// Class of a further, last chunk.
+    pub last: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::config::Config;
+
+    fn pool(pages: usize) -> Arc<ChunkPool> {
+        let classes = ClassTable::new(&Config { slab_chunk_max: 16384, ..Config::default() });
+        let budget = Arc::new(Budget::new(pages * PAGE_BYTES, 0, classes.largest() + 1));
+        ChunkPool::new(classes, budget)
+    }
+
+    #[test]
+    fn chunks_come_back_and_pages_go() {
+        let pool = pool(2);
+        let mut taken: Vec<_> = std::iter::from_fn(|| pool.take(23)).collect();
+        assert_eq!((taken.len(), pool.counts(23)), (128, (128, 0)));
+        assert_eq!(pool.release_page(23, 64), None);
+        taken.truncate(64);
+        assert_eq!(pool.counts(23), (64, 64));
+        // The free ones are the younger page's; the oldest page goes, and its live chunks stay.
+        assert_eq!(pool.release_page(23, 64), Some(64));
+        assert_eq!((pool.counts(23), pool.budget.counts().used[23]), ((64, 0), PAGE_BYTES));
+        drop(taken);
+        assert_eq!(pool.release_page(23, 64), Some(0));
+        assert_eq!(pool.budget.counts().used[23], 0);
+    }
+
+    #[test]
+    fn plans_follow_memcached() {
+        let pool = pool(2);
+        assert_eq!(pool.plan(16384, 16000), Plan { class: 23, count: 1, last: None });
+        assert_eq!(pool.plan(30066, 30000), Plan { class: 23, count: 1, last: Some(23) });
+        assert_eq!(pool.plan(32835, 32768), Plan { class: 23, count: 2, last: None });
+        assert_eq!(pool.plan(32935, 32868), Plan { class: 23, count: 2, last: Some(3) });
+    }
 }

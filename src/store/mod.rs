@@ -3,14 +3,439 @@
 //! The store keeps bytes: what went in comes out. It does no I/O and never reads the clock. What a command means is not
 //! decided here; a command makes one visit to its key ([`Store::entry`]) and does with the [`Entry`] what it means.
 //! No reference into a partition leaves the visit.
+//!
+//! Lock order: mover, then one partition, then the chunk pool, then the page budget. Never two partitions at a time.
 
 pub mod config;
 pub mod counters;
 pub mod snapshot;
 pub mod value;
 
+mod allocate;
+mod automove;
 mod chunks;
-mod naive;
+mod dump;
+mod entry;
+mod flush;
+mod ids;
+mod index;
+mod item;
+mod lru;
+mod maintain;
+mod mover;
+mod partition;
+mod pins;
+mod slab;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
 
 pub use config::{Config, Tuning};
-pub use naive::*;
+pub use dump::DumpCursor;
+pub use entry::{Entry, Found, ItemView, Marks, NewItem, StoreError};
+pub use mover::Reassign;
+
+use crate::base::hash::{KeyHash, KeyHasher};
+use crate::base::sync::{Arc, CachePadded, Mutex};
+use crate::base::time::Now;
+use crate::stats::events::EventHub;
+
+use chunks::ChunkPool;
+use counters::{ClassCounters, StoreCounters};
+use flush::FlushMarks;
+use maintain::Activity;
+use mover::Mover;
+use partition::{Partition, Shared};
+use slab::bins::BinTable;
+use slab::budget::Budget;
+use slab::classes::ClassTable;
+use snapshot::{ClassSnapshot, Snapshot};
+use value::LargeBuffer;
+
+/// Items up to this size (by memcached's arithmetic) are kept in slots; larger ones in chunks of their own.
+/// Copying costs less than a further vector of a write up to about here.
+const INLINE_ITEM_BYTES_MAX: usize = 16 * 1024;
+
+const _: () =
+    assert!(INLINE_ITEM_BYTES_MAX <= item::INLINE_VALUE_BYTES_MAX + 1 + crate::base::sizes::ITEM_HEADER_BYTES);
+
+/// Evictions that one large value may cause before a page is taken from another class.
+const LARGE_EVICTIONS_MAX: usize = 4096;
+
+/// Pauses between maintenance steps, by what the last one found to do.
+const PAUSE_FULL: Duration = Duration::from_millis(1);
+const PAUSE_SOME: Duration = Duration::from_millis(100);
+const PAUSE_IDLE: Duration = Duration::from_secs(1);
+
+/// How an item of a given size is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fit {
+    /// Value inside the partition: hand in [`value::NewValue::Bytes`].
+    Inline,
+    /// Value in chunks of its own: fill a [`Store::large_buffer`] and hand in [`value::NewValue::Large`].
+    Large,
+    /// Over the item size limit: refuse it.
+    TooLarge,
+}
+
+/// What [`Store::crawl`] answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Crawl {
+    /// The crawl has been started.
+    Started,
+    /// A crawl is in progress.
+    Busy,
+    /// There is nothing to crawl.
+    NotStarted,
+}
+
+/// What [`Store::debug_item`] does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DebugItem {
+    /// Keep the page mover away from the item.
+    Lock,
+    /// Let it in again.
+    Unlock,
+    /// Hold a reference, as a stalled client would.
+    Reference,
+    /// Let the reference go.
+    Unreference,
+}
+
+/// The store; shared by all workers.
+pub struct Store {
+    shared: Arc<Shared>,
+    partitions: Box<[CachePadded<Mutex<Partition>>]>,
+    /// partitions.len() - 1
+    mask: u64,
+    tuning: Mutex<Tuning>,
+    mover: Mutex<Mover>,
+}
+
+impl Store {
+    /// A store with `config`; evictions are told to `events`.
+    pub fn new(config: Config, events: Arc<EventHub>) -> Self {
+        let classes = ClassTable::new(&config);
+        let bins = BinTable::new(&classes);
+        let budget = Arc::new(Budget::new(config.memory_limit_bytes, config.malloced_bytes_initial, bins.classes()));
+        let count = config.partitions.next_power_of_two();
+        let tuning = config.tuning.clone();
+        let shared = Arc::new(Shared {
+            chunks: ChunkPool::new(classes.clone(), Arc::clone(&budget)),
+            hasher: KeyHasher::random(),
+            flush: FlushMarks::default(),
+            config: Config { partitions: count, ..config },
+            classes,
+            bins,
+            budget,
+            events,
+        });
+        let partitions =
+            (0..count).map(|number| CachePadded::new(Mutex::new(Partition::new(Arc::clone(&shared), number))));
+        Self {
+            partitions: partitions.collect(),
+            mask: count as u64 - 1,
+            tuning: Mutex::new(tuning),
+            mover: Mutex::new(Mover::new()),
+            shared,
+        }
+    }
+
+    /// The settings it was made with.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The hash of a key, to be computed once per request and handed to [`Store::entry`].
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        self.shared.hasher.hash(key)
+    }
+
+    #[inline]
+    fn partition(&self, hash: KeyHash) -> &Mutex<Partition> {
+        // Bits that neither the index nor its tags use.
+        &self.partitions[((hash.0 >> 48) & self.mask) as usize]
+    }
+
+    /// Bytes an item would have by memcached's arithmetic.
+    #[inline]
+    pub fn item_bytes(&self, key_bytes: usize, value_bytes: usize, flags: u32) -> usize {
+        self.shared.item_bytes(key_bytes, value_bytes, flags != 0)
+    }
+
+    /// How an item of this size is kept.
+    #[inline]
+    pub fn fit(&self, key_bytes: usize, value_bytes: usize, flags: u32) -> Fit {
+        let bytes = self.item_bytes(key_bytes, value_bytes, flags);
+        let config = &self.shared.config;
+        if bytes > config.item_size_max {
+            Fit::TooLarge
+        } else if bytes > INLINE_ITEM_BYTES_MAX.min(config.slab_chunk_max) {
+            Fit::Large
+        } else {
+            Fit::Inline
+        }
+    }
+
+    /// Slab class of an item of `item_bytes`.
+    #[inline]
+    pub fn class_of(&self, item_bytes: usize) -> u8 {
+        self.shared.classes.class_of(item_bytes)
+    }
+
+    /// Largest slab class id.
+    pub fn class_largest(&self) -> u8 {
+        self.shared.classes.largest() as u8
+    }
+
+    /// Locks the key's partition, looks the key up and lets `visit` act on it. Keep the visit short: no I/O, no other
+    /// visit inside. A dead item is removed by the lookup and counted (`get_expired`, `get_flushed`).
+    #[inline]
+    pub fn entry<R>(&self, key: &[u8], hash: KeyHash, now: Now, visit: impl FnOnce(&mut Entry<'_>) -> R) -> R {
+        let mut partition = self.partition(hash).lock();
+        visit(&mut Entry::new(&mut partition, &self.partitions, key, hash, now))
+    }
+
+    /// Touches the memory that lookups of these keys will need, so that their cache misses overlap.
+    pub fn prefetch(&self, hashes: &[KeyHash]) {
+        for &hash in hashes {
+            std::hint::black_box(self.partition(hash).lock().index.likely(hash.0));
+        }
+    }
+
+    /// Memory for a large value ([`Fit::Large`]); may evict. `key_bytes` and `flags` as for [`Store::fit`]. Not to be
+    /// called inside a visit.
+    pub fn large_buffer(
+        &self,
+        key_bytes: usize,
+        value_bytes: usize,
+        flags: u32,
+        now: Now,
+    ) -> Result<LargeBuffer, StoreError> {
+        let item_bytes = self.item_bytes(key_bytes, value_bytes, flags);
+        let plan = self.shared.chunks.plan(item_bytes, value_bytes);
+        let mut chunks = Vec::with_capacity(plan.count + 1);
+        for _ in 0..plan.count {
+            chunks.push(self.take_chunk(plan.class, now).ok_or(StoreError::NoMemory)?);
+        }
+        if let Some(last) = plan.last {
+            let largest = usize::from(self.class_largest());
+            let chunk = self.shared.chunks.take(last).or_else(|| self.take_chunk(largest, now));
+            chunks.push(chunk.ok_or(StoreError::NoMemory)?);
+        }
+        Ok(ChunkPool::buffer(chunks, value_bytes))
+    }
+
+    fn take_chunk(&self, class: usize, now: Now) -> Option<Arc<value::Chunk>> {
+        for _ in 0..LARGE_EVICTIONS_MAX {
+            if let Some(chunk) = self.shared.chunks.take(class) {
+                return Some(chunk);
+            }
+            if !self.evict_oldest(class, now) {
+                break;
+            }
+        }
+        if self.shared.config.has_evictions
+            && self.steal_page(class, now)
+            && let Some(chunk) = self.shared.chunks.take(class)
+        {
+            return Some(chunk);
+        }
+        self.count(class as u8, |counters, _| counters.outofmemory += 1);
+        None
+    }
+
+    /// Evicts the item of a class that was touched longest ago, in whatever partition it is.
+    fn evict_oldest(&self, class: usize, now: Now) -> bool {
+        let oldest = self
+            .partitions
+            .iter()
+            .enumerate()
+            .filter_map(|(number, partition)| Some((partition.lock().victim_time(class)?, number)))
+            .min();
+        match oldest {
+            Some((_, number)) => {
+                let partition = &mut *self.partitions[number].lock();
+                partition.classes[class].counters.direct_reclaims += 1;
+                partition.evict_from(class, now)
+            }
+            None => false,
+        }
+    }
+
+    /// `flush_all`: at once (`None`) or at a coarse time in the future.
+    pub fn flush(&self, at: Option<u32>, now: Now) {
+        match at {
+            Some(at) => self.shared.flush.flush_at(at, now),
+            None => {
+                self.shared.flush.flush_now(now);
+                for partition in &self.partitions {
+                    partition.lock().flush_recent(now);
+                }
+            }
+        }
+    }
+
+    /// Adds to a class' and the store's counters outside a visit (any partition will do).
+    pub fn count(&self, class: u8, count: impl FnOnce(&mut ClassCounters, &mut StoreCounters)) {
+        let partition = &mut *self.partitions[0].lock();
+        let class = usize::from(class).min(partition.classes.len() - 1);
+        count(&mut partition.classes[class].counters, &mut partition.counters);
+    }
+
+    /// Current tuning.
+    pub fn tuning(&self) -> Tuning {
+        self.tuning.lock().clone()
+    }
+
+    /// Changes the tuning; takes effect at once.
+    pub fn tune(&self, change: impl FnOnce(&mut Tuning)) {
+        let mut tuning = self.tuning.lock();
+        change(&mut tuning);
+        for partition in &self.partitions {
+            partition.lock().tuning.clone_from(&tuning);
+        }
+    }
+
+    /// `cache_memlimit`: the new limit in bytes. Memory above it is given back by the mover, page by page.
+    pub fn set_memory_limit(&self, bytes: usize) {
+        self.shared.budget.set_limit(bytes);
+        self.mover.lock().shrink();
+    }
+
+    /// `lru_crawler crawl`: asks for a crawl of these classes (bit n is class n).
+    pub fn crawl(&self, classes: u64, now: Now) -> Crawl {
+        if self.partitions.iter().any(|partition| partition.lock().is_crawling()) {
+            return Crawl::Busy;
+        }
+        if self.partitions.iter().all(|partition| partition.lock().len() == 0) {
+            return Crawl::NotStarted;
+        }
+        for partition in &self.partitions {
+            partition.lock().start_crawl(classes, now);
+        }
+        self.count(0, |_, counters| counters.lru_crawler_starts += 1);
+        Crawl::Started
+    }
+
+    /// One bounded step of maintenance on the share of worker `worker` of `workers`: LRU balance, expiry, crawler,
+    /// page mover. Returns how long the worker may sleep before the next step.
+    pub fn maintain(&self, worker: usize, workers: usize, now: Now) -> Duration {
+        let mut activity = Activity::Idle;
+        for partition in self.partitions.iter().skip(worker).step_by(workers.max(1)) {
+            activity = activity.max(partition.lock().maintain(now));
+        }
+        if worker == 0 && self.move_step(now) {
+            activity = Activity::Full;
+        }
+        match activity {
+            Activity::Idle => PAUSE_IDLE,
+            Activity::Some => PAUSE_SOME,
+            Activity::Full => PAUSE_FULL,
+        }
+    }
+
+    /// `debugitem`: pins for memcached's own tests of the page mover. False when the item is absent.
+    pub fn debug_item(&self, action: DebugItem, key: &[u8], now: Now) -> bool {
+        let hash = self.hash(key);
+        let mut partition = self.partition(hash).lock();
+        let (_, id) = partition.lookup(key, hash, now);
+        let Some(id) = id else {
+            return matches!(action, DebugItem::Lock | DebugItem::Unlock);
+        };
+        match action {
+            DebugItem::Lock => partition.pins.lock(id),
+            DebugItem::Unlock => partition.pins.unlock_all(),
+            DebugItem::Reference => partition.pins.reference(id),
+            DebugItem::Unreference => partition.pins.unreference(id),
+        }
+        true
+    }
+
+    /// `stats sizes`: (bytes rounded up to 32, items) in ascending order; empty unless sizes are tracked.
+    pub fn size_histogram(&self) -> Vec<(usize, u64)> {
+        let mut sums: Vec<u64> = Vec::new();
+        for partition in &self.partitions {
+            let partition = partition.lock();
+            if sums.len() < partition.size_counts.len() {
+                sums.resize(partition.size_counts.len(), 0);
+            }
+            for (sum, count) in sums.iter_mut().zip(&partition.size_counts) {
+                *sum += count;
+            }
+        }
+        let rows = sums.into_iter().enumerate().filter(|(_, count)| *count > 0);
+        rows.map(|(bucket, count)| (bucket * partition::SIZE_BUCKET_BYTES, count)).collect()
+    }
+
+    /// `stats reset`.
+    pub fn reset_counters(&self) {
+        for partition in &self.partitions {
+            let partition = &mut *partition.lock();
+            partition.counters = StoreCounters::default();
+            for class in &mut partition.classes {
+                class.counters = ClassCounters::default();
+            }
+        }
+        let mover = &mut *self.mover.lock();
+        (mover.tally, mover.slabs_moved, mover.chunk_rescues) = Default::default();
+    }
+
+    /// State and counters at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot { oldest_live: self.shared.flush.shown(), ..Snapshot::default() };
+        let mut buckets = 0;
+        snapshot.classes = (1..=self.shared.classes.largest()).map(|class| self.class_snapshot(class)).collect();
+        for partition in &self.partitions {
+            let partition = partition.lock();
+            snapshot.counters.add(&partition.counters);
+            snapshot.curr_items += partition.len();
+            snapshot.hash_bytes += partition.index.bytes();
+            snapshot.is_crawling |= partition.is_crawling();
+            buckets += partition.index.buckets();
+            for class in &mut snapshot.classes {
+                partition.add_to(class);
+            }
+        }
+        self.add_pages(&mut snapshot);
+        let mover = self.mover.lock();
+        snapshot.is_reassigning = mover.is_running();
+        snapshot.last_busy_status = mover.status;
+        let counters = &mut snapshot.counters;
+        counters.slabs_moved = mover.slabs_moved;
+        counters.reassign_chunk_rescues = mover.chunk_rescues;
+        counters.reassign_rescues = mover.tally.rescues;
+        counters.reassign_inline_reclaim = mover.tally.inline_reclaim;
+        counters.reassign_busy_items = mover.tally.busy_items;
+        counters.reassign_busy_nomem = mover.tally.busy_nomem;
+        snapshot.hash_power = buckets.max(1).ilog2() + 3;
+        snapshot
+    }
+
+    fn class_snapshot(&self, class: usize) -> ClassSnapshot {
+        ClassSnapshot {
+            class: class as u8,
+            chunk_bytes: self.shared.classes.chunk_bytes(class),
+            chunks_per_page: self.shared.classes.chunks_per_page(class),
+            ..ClassSnapshot::default()
+        }
+    }
+
+    fn add_pages(&self, snapshot: &mut Snapshot) {
+        let counts = self.shared.budget.counts();
+        snapshot.malloced_bytes = counts.malloced_bytes;
+        snapshot.limit_bytes = counts.limit_bytes;
+        snapshot.pool_pages = counts.pool;
+        for class in &mut snapshot.classes {
+            let number = usize::from(class.class);
+            let (live, free) = self.shared.chunks.counts(number);
+            let unspent = (counts.pages[number] * crate::base::sizes::PAGE_BYTES).saturating_sub(counts.used[number]);
+            class.pages = counts.pages[number];
+            class.used_chunks += live;
+            class.free_chunks += free + unspent / class.chunk_bytes;
+            snapshot.bytes += class.mem_requested;
+        }
+    }
+}

@@ -32,27 +32,18 @@ impl Chunk {
     pub fn bytes(&self) -> &[u8] {
         &self.data
     }
-
-    pub(super) fn class(&self) -> u8 {
-        self.home.class
-    }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
         let data = std::mem::take(&mut self.data);
-        self.home
-            .pool
-            .give_back(self.home.class, self.home.id, data);
+        self.home.pool.give_back(self.home.class, self.home.id, data);
     }
 }
 
 impl fmt::Debug for Chunk {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Chunk")
-            .field("bytes", &self.data.len())
-            .finish()
+        formatter.debug_struct("Chunk").field("bytes", &self.data.len()).finish()
     }
 }
 
@@ -84,10 +75,6 @@ impl LargeValue {
             (chunk, take)
         })
     }
-
-    pub(super) fn chunks(&self) -> &[Arc<Chunk>] {
-        &self.chunks
-    }
 }
 
 /// A large value being filled; nobody else sees it yet. Dropping it gives its memory back.
@@ -100,11 +87,7 @@ pub struct LargeBuffer {
 
 impl LargeBuffer {
     pub(super) fn new(chunks: Vec<Arc<Chunk>>, length: usize) -> Self {
-        Self {
-            chunks,
-            length,
-            filled: 0,
-        }
+        Self { chunks, length, filled: 0 }
     }
 
     /// Bytes the finished value will have.
@@ -178,10 +161,7 @@ impl LargeBuffer {
     /// The finished value. Bytes that were never filled are whatever the memory held before, so fill all of it.
     pub(super) fn finish(self) -> LargeValue {
         debug_assert_eq!(self.missing(), 0);
-        LargeValue {
-            chunks: self.chunks.into(),
-            length: self.length,
-        }
+        LargeValue { chunks: self.chunks.into(), length: self.length }
     }
 }
 

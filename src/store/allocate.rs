@@ -1,0 +1,249 @@
+//! Where an item's slot comes from: free slots, a new span, a roomier slot, an eviction, a span of another class.
+//!
+//! A partition never fails to make room while it holds anything evictable, whatever its size class.
+
+use crate::base::sync::{CachePadded, Mutex};
+use crate::base::time::Now;
+use crate::stats::events::class as event_class;
+
+use super::ids::ItemId;
+use super::item;
+use super::lru::Segment;
+use super::partition::Partition;
+
+/// Evictions of items in slots too small before a whole span is freed instead.
+const EVICTIONS_MAX: usize = 16;
+
+/// Tail items looked at when the ones before are pinned.
+const TAILS_MAX: usize = 5;
+
+/// All partitions, for one that has nothing left to give up itself. They are only ever tried, never waited for, since
+/// the asking partition is locked.
+pub(super) type Peers<'a> = &'a [CachePadded<Mutex<Partition>>];
+
+impl Partition {
+    /// A slot of a bin of a class; class 0 is for heads of large items, which need no page.
+    pub(super) fn allocate(&mut self, class: usize, bin: usize, now: Now, peers: Peers<'_>) -> Option<ItemId> {
+        if let Some(id) = self.spans.take(class, bin) {
+            return Some(id);
+        }
+        if !self.tuning.is_segmented && class != 0 {
+            self.reclaim_dead_tail(class, now);
+        }
+        if self.add_span(class, bin) {
+            return self.spans.take(class, bin);
+        }
+        if let Some(id) = self.take_roomier(class, bin) {
+            return Some(id);
+        }
+        self.classes[class].counters.direct_reclaims += 1;
+        for _ in 0..EVICTIONS_MAX {
+            if !self.evict_from(class, now) {
+                break;
+            }
+            if let Some(id) = self.spans.take(class, bin).or_else(|| self.take_roomier(class, bin)) {
+                return Some(id);
+            }
+            // A large value of this class may have gone, and its memory is the class' now.
+            if self.add_span(class, bin) {
+                return self.spans.take(class, bin);
+            }
+        }
+        if self.shared.config.has_evictions && class != 0 {
+            let bytes = self.shared.bins.row(class).span_bytes();
+            while self.free_span(class, bytes, now) {
+                if self.add_span(class, bin) {
+                    return self.spans.take(class, bin);
+                }
+            }
+            for peer in peers {
+                while peer.try_lock().is_some_and(|mut peer| peer.free_span(class, bytes, now)) {
+                    if self.add_span(class, bin) {
+                        return self.spans.take(class, bin);
+                    }
+                }
+            }
+        }
+        self.classes[class].counters.outofmemory += 1;
+        None
+    }
+
+    fn take_roomier(&mut self, class: usize, bin: usize) -> Option<ItemId> {
+        let count = self.shared.bins.row(class).count();
+        (bin + 1..count).find_map(|roomier| self.spans.take(class, roomier))
+    }
+
+    /// Adds a span to a bin if the class may have more memory.
+    fn add_span(&mut self, class: usize, bin: usize) -> bool {
+        let row = self.shared.bins.row(class);
+        let bytes = row.span_bytes();
+        if !self.spans.has_number() || (class != 0 && !self.take_budget(class, bytes)) {
+            return false;
+        }
+        let slot_bytes = row.slot_bytes(bin);
+        match self.shared.budget.map(bytes) {
+            Some(memory) => {
+                self.spans.add(memory, class, bin, slot_bytes);
+                true
+            }
+            None => {
+                if class != 0 {
+                    self.shared.budget.give_back(class, bytes);
+                }
+                false
+            }
+        }
+    }
+
+    fn take_budget(&self, class: usize, bytes: usize) -> bool {
+        self.shared.budget.take(class, bytes)
+            || (self.shared.chunks.release_free(class, bytes) && self.shared.budget.take(class, bytes))
+    }
+
+    /// Frees one item of a class: a dead one at COLD's tail, else the oldest. False when there is none (or evictions are
+    /// off and none is dead).
+    pub(super) fn evict_from(&mut self, class: usize, now: Now) -> bool {
+        if self.reclaim_dead_tail(class, now) {
+            return true;
+        }
+        if !self.shared.config.has_evictions {
+            return false;
+        }
+        if self.classes[class].lists[Segment::Cold.index()].items == 0 {
+            self.balance(class, now, TAILS_MAX, true);
+        }
+        // TEMP comes last: as far as memcached knows it is never evicted, but here a set does not fail before that.
+        for segment in [Segment::Cold, Segment::Hot, Segment::Warm, Segment::Temp] {
+            if let Some(victim) = self.unpinned_tail(class, segment) {
+                self.evict(victim, now);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Throws away COLD's tail if it is dead.
+    fn reclaim_dead_tail(&mut self, class: usize, now: Now) -> bool {
+        let tail = self.classes[class].lists[Segment::Cold.index()].tail;
+        if tail.is_none() || self.pins.reason(tail).is_some() || !self.is_dead(tail, now) {
+            return false;
+        }
+        self.reclaim_tail(class, tail);
+        true
+    }
+
+    fn unpinned_tail(&mut self, class: usize, segment: Segment) -> Option<ItemId> {
+        let mut id = self.classes[class].lists[segment.index()].tail;
+        for _ in 0..TAILS_MAX {
+            if id.is_none() {
+                return None;
+            }
+            if self.pins.reason(id).is_none() {
+                return Some(id);
+            }
+            self.classes[class].counters.lrutail_reflocked += 1;
+            id = self.item(id).prev();
+        }
+        None
+    }
+
+    /// When the item that would be evicted next from a class was last touched.
+    pub(super) fn victim_time(&self, class: usize) -> Option<u32> {
+        [Segment::Cold, Segment::Hot, Segment::Warm, Segment::Temp].into_iter().find_map(|segment| {
+            let tail = self.classes[class].lists[segment.index()].tail;
+            (!tail.is_none()).then(|| self.item(tail).time())
+        })
+    }
+
+    /// Throws a live item away, counts it and tells watchers.
+    pub(super) fn evict(&mut self, id: ItemId, now: Now) {
+        let class = self.facts(id).class;
+        let item = self.item(id);
+        let (marks, exptime, time) = (item.marks(), item.exptime(), item.time());
+        let state = &mut self.classes[class];
+        state.counters.evicted += 1;
+        state.evicted_time = now.seconds.saturating_sub(time);
+        if exptime != 0 {
+            state.counters.evicted_nonzero += 1;
+        }
+        if marks & item::FETCHED == 0 {
+            state.counters.evicted_unfetched += 1;
+        }
+        if marks & item::ACTIVE != 0 {
+            state.counters.evicted_active += 1;
+        }
+        if self.shared.events.is_watched(event_class::EVICTIONS) {
+            self.emit_eviction(id, class, now);
+        }
+        self.unlink_unhashed(id);
+    }
+
+    #[cold]
+    fn emit_eviction(&self, id: ItemId, class: usize, now: Now) {
+        let item = self.item(id);
+        let bytes = self.value(id).len();
+        let ttl = if item.exptime() == 0 { -1 } else { i64::from(item.exptime()) - i64::from(now.seconds) };
+        let idle = now.seconds.saturating_sub(item.time());
+        let fetch = if item.has(item::FETCHED) { "yes" } else { "no" };
+        self.shared.events.emit(event_class::EVICTIONS, |line| {
+            line.extend_from_slice(b"type=eviction key=");
+            crate::base::key::uri_encode(item.key(), line);
+            line.extend_from_slice(format!(" fetch={fetch} ttl={ttl} la={idle} clsid={class} size={bytes}").as_bytes());
+        });
+    }
+
+    /// Frees up to `bytes` of page budget for a class at any cost: a span of the class, or spans of another class with
+    /// the pages that go with them. False when there is none here. The class may need more than one, if it gave pages
+    /// away itself before.
+    fn free_span(&mut self, class: usize, bytes: usize, now: Now) -> bool {
+        if let Some(freed) = self.drop_emptiest(class, now) {
+            self.shared.budget.give_back(class, freed);
+            return true;
+        }
+        let donor = (1..self.classes.len())
+            .filter(|&other| other != class && self.spans.count(other) > 0)
+            .max_by_key(|&other| self.spans.count(other) * self.shared.bins.row(other).span_bytes());
+        let Some(donor) = donor else { return false };
+        let mut freed = 0;
+        while freed < bytes {
+            let Some(span_bytes) = self.drop_emptiest(donor, now) else {
+                break;
+            };
+            self.shared.budget.transfer(donor, class, span_bytes);
+            freed += span_bytes;
+        }
+        self.shared.budget.give_back(class, freed);
+        freed > 0
+    }
+
+    /// Evicts what is in the emptiest span of a class and removes it; returns its size.
+    fn drop_emptiest(&mut self, class: usize, now: Now) -> Option<usize> {
+        let facts = self.spans.emptiest(class)?;
+        if !self.empty_span(facts.span, now) {
+            return None;
+        }
+        let memory = self.spans.remove(facts.span)?;
+        let bytes = memory.len();
+        self.shared.budget.unmap(memory);
+        Some(bytes)
+    }
+
+    /// Evicts everything in a span; false when a pinned item stays.
+    pub(super) fn empty_span(&mut self, span: usize, now: Now) -> bool {
+        self.spans.start_leaving(span);
+        let mut from = 0;
+        while let Some(id) = self.spans.next_live(span, from) {
+            if self.pins.reason(id).is_some() {
+                self.spans.stop_leaving(span);
+                return false;
+            }
+            if self.is_dead(id, now) {
+                self.unlink_unhashed(id);
+            } else {
+                self.evict(id, now);
+            }
+            from = id.slot() + 1;
+        }
+        true
+    }
+}

@@ -1,0 +1,94 @@
+//! `flush_all`: which items are dead because of it.
+//!
+//! An item carries the coarse second of its last touch. A flush at once covers everything touched so far, the current
+//! second included; so that what is stored after it in the same second lives, the item clock runs ahead of the wall
+//! clock from then on until that has caught up. A delayed flush covers what was touched before its second, from its
+//! second on. A later flush never brings back what an earlier one covered.
+
+use crate::base::sync::{AtomicU32, Ordering};
+use crate::base::time::Now;
+
+/// The marks. Written by `flush_all`, read at every lookup.
+#[derive(Default, Debug)]
+pub struct FlushMarks {
+    /// Items touched at or before this item-clock second are dead.
+    through: AtomicU32,
+    /// From this coarse second plus one on, items touched at or before it are dead; 0 is none.
+    delayed: AtomicU32,
+    /// What `stats settings` shows as `oldest`.
+    shown: AtomicU32,
+}
+
+impl FlushMarks {
+    /// The item clock: what a touch at `now` writes into an item.
+    #[inline]
+    pub fn touch_time(&self, now: Now) -> u32 {
+        now.seconds.max(self.through.load(Ordering::Relaxed) + 1)
+    }
+
+    /// Whether an item touched at `time` is covered.
+    #[inline]
+    pub fn is_covered(&self, time: u32, now: Now) -> bool {
+        if time <= self.through.load(Ordering::Relaxed) {
+            return true;
+        }
+        let delayed = self.delayed.load(Ordering::Relaxed);
+        delayed != 0 && time <= delayed && delayed <= now.seconds
+    }
+
+    /// A flush at once.
+    pub fn flush_now(&self, now: Now) {
+        let through = self.through.load(Ordering::Relaxed);
+        self.through.store(now.seconds.max(through.saturating_add(1)).min(u32::MAX - 1), Ordering::Relaxed);
+        self.delayed.store(0, Ordering::Relaxed);
+        self.shown.store(now.seconds.saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// A flush at coarse second `at`.
+    pub fn flush_at(&self, at: u32, now: Now) {
+        let mark = at.saturating_sub(1);
+        let earlier = self.delayed.load(Ordering::Relaxed);
+        if earlier <= now.seconds {
+            self.through.fetch_max(earlier, Ordering::Relaxed);
+        }
+        self.delayed.store(mark, Ordering::Relaxed);
+        self.shown.store(mark, Ordering::Relaxed);
+    }
+
+    /// `oldest` in `stats settings`.
+    pub fn shown(&self) -> u32 {
+        self.shown.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u32) -> Now {
+        Now { seconds, epoch: 0 }
+    }
+
+    #[test]
+    fn a_flush_covers_the_past_and_nothing_else() {
+        let marks = FlushMarks::default();
+        let before = marks.touch_time(at(100));
+        marks.flush_now(at(100));
+        let after = marks.touch_time(at(100));
+        assert!(marks.is_covered(before, at(100)) && !marks.is_covered(after, at(100)));
+        marks.flush_now(at(100));
+        assert!(marks.is_covered(after, at(100)));
+        assert!(!marks.is_covered(marks.touch_time(at(100)), at(100)));
+        assert_eq!(marks.touch_time(at(200)), 200);
+    }
+
+    #[test]
+    fn a_delayed_flush_waits_and_does_not_bring_back() {
+        let marks = FlushMarks::default();
+        marks.flush_at(110, at(100));
+        assert!(!marks.is_covered(100, at(108)) && marks.is_covered(100, at(109)));
+        assert!(!marks.is_covered(110, at(111)));
+        marks.flush_at(200, at(120));
+        assert!(marks.is_covered(100, at(120)) && !marks.is_covered(115, at(120)));
+    }
+}

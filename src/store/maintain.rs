@@ -1,0 +1,294 @@
+//! What a partition does in idle turns, in bounded steps: keep the LRU's segments in balance, throw dead tails away, and
+//! sweep the index for dead items (the crawler), on request or by itself once a minute.
+
+use crate::base::time::Now;
+use crate::stats::events::class as event_class;
+
+use super::ids::ItemId;
+use super::item;
+use super::lru::Segment;
+use super::partition::Partition;
+
+/// Moves per class and step.
+const MOVES_MAX: usize = 500;
+
+/// Buckets the crawler looks at in a step.
+const CRAWL_BUCKETS: usize = 256;
+
+/// Moves of tails that a store does for its own class.
+const SETTLE_MOVES: usize = 2;
+
+/// Seconds between sweeps that nobody asked for.
+const SWEEP_INTERVAL_SECONDS: u32 = 60;
+
+/// The crawler's state in a partition.
+#[derive(Default)]
+pub(super) struct Sweep {
+    /// Classes being crawled, bit n is class n; 0 when idle.
+    classes: u64,
+    bucket: usize,
+    /// When the last sweep began, coarse seconds; 0 before the first.
+    started: u32,
+    /// Items looked at, and thrown away, by class, in this crawl.
+    seen: Vec<(u64, u64)>,
+}
+
+/// How much there was to do in a step.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Activity {
+    /// Nothing.
+    Idle,
+    /// Something.
+    Some,
+    /// As much as a step may do; there may be more.
+    Full,
+}
+
+impl Partition {
+    /// After a store: keeps the segments of the item's class near their shares.
+    #[inline]
+    pub(super) fn settle(&mut self, id: ItemId, now: Now) {
+        if self.tuning.has_maintainer {
+            let class = self.facts(id).class;
+            if self.is_unbalanced(class) {
+                self.balance(class, now, SETTLE_MOVES, false);
+            }
+        }
+    }
+
+    /// One step of maintenance.
+    pub(super) fn maintain(&mut self, now: Now) -> Activity {
+        let mut activity = Activity::Idle;
+        if self.tuning.has_maintainer {
+            self.counters.lru_maintainer_juggles += 1;
+            for class in 1..self.classes.len() {
+                activity = activity.max(self.maintain_class(class, now));
+            }
+        }
+        activity.max(self.crawl_step(now))
+    }
+
+    fn maintain_class(&mut self, class: usize, now: Now) -> Activity {
+        if self.classes[class].lists.iter().all(|list| list.items == 0) {
+            return Activity::Idle;
+        }
+        let mut moves = if self.tuning.is_segmented { self.balance(class, now, MOVES_MAX, false) } else { 0 };
+        for segment in [Segment::Cold, Segment::Temp] {
+            while moves < MOVES_MAX {
+                let tail = self.classes[class].lists[segment.index()].tail;
+                if tail.is_none() || self.pins.reason(tail).is_some() || !self.is_dead(tail, now) {
+                    break;
+                }
+                self.reclaim_tail(class, tail);
+                moves += 1;
+            }
+        }
+        match moves {
+            0 => Activity::Idle,
+            MOVES_MAX.. => Activity::Full,
+            _ => Activity::Some,
+        }
+    }
+
+    /// Starts a crawl of some classes; false when one is in progress.
+    pub(super) fn start_crawl(&mut self, classes: u64, now: Now) -> bool {
+        if self.sweep.classes != 0 {
+            return false;
+        }
+        self.sweep = Sweep { classes, bucket: 0, started: now.seconds, seen: vec![(0, 0); self.classes.len()] };
+        true
+    }
+
+    /// Whether a crawl is in progress.
+    pub(super) fn is_crawling(&self) -> bool {
+        self.sweep.classes != 0
+    }
+
+    fn crawl_step(&mut self, now: Now) -> Activity {
+        if self.sweep.classes == 0 {
+            if !self.tuning.has_crawler || !self.tuning.has_maintainer {
+                return Activity::Idle;
+            }
+            if self.sweep.started == 0 {
+                self.sweep.started = now.seconds;
+            }
+            if self.len() == 0 || now.seconds.saturating_sub(self.sweep.started) < SWEEP_INTERVAL_SECONDS {
+                return Activity::Idle;
+            }
+            self.counters.lru_crawler_starts += 1;
+            self.start_crawl(u64::MAX, now);
+        }
+        let end = (self.sweep.bucket + CRAWL_BUCKETS).min(self.index.buckets());
+        let mut dead = Vec::new();
+        for bucket in self.sweep.bucket..end {
+            self.crawl_bucket(bucket, now, &mut dead);
+        }
+        for id in dead {
+            self.crawl_away(id);
+        }
+        self.sweep.bucket = end;
+        if end == self.index.buckets() {
+            self.finish_crawl(now);
+            return Activity::Some;
+        }
+        Activity::Full
+    }
+
+    fn crawl_bucket(&mut self, bucket: usize, now: Now, dead: &mut Vec<ItemId>) {
+        let mut sweep = std::mem::take(&mut self.sweep);
+        let items_max = u64::from(self.tuning.crawler_items_max);
+        self.index.walk_bucket(bucket, |id| {
+            let class = self.facts(id).class;
+            let seen = &mut sweep.seen[class];
+            if sweep.classes & (1 << class) == 0 || (items_max != 0 && seen.0 >= items_max) {
+                return;
+            }
+            seen.0 += 1;
+            if self.is_dead(id, now) && self.pins.reason(id).is_none() {
+                seen.1 += 1;
+                dead.push(id);
+            }
+        });
+        self.sweep = sweep;
+    }
+
+    fn crawl_away(&mut self, id: ItemId) {
+        let class = self.facts(id).class;
+        let is_fetched = self.item(id).has(item::FETCHED);
+        let counters = &mut self.classes[class].counters;
+        counters.crawler_reclaimed += 1;
+        if !is_fetched {
+            counters.expired_unfetched += 1;
+        }
+        self.unlink_unhashed(id);
+    }
+
+    fn finish_crawl(&mut self, now: Now) {
+        self.sweep.classes = 0;
+        let seen = std::mem::take(&mut self.sweep.seen);
+        for (class, (examined, reclaimed)) in seen.into_iter().enumerate().filter(|(_, seen)| seen.0 > 0) {
+            self.classes[class].counters.crawler_items_checked += examined;
+            if self.shared.events.is_watched(event_class::SYSEVENTS) {
+                let elapsed = now.seconds.saturating_sub(self.sweep.started);
+                self.shared.events.emit(event_class::SYSEVENTS, |line| {
+                    line.extend_from_slice(
+                        format!(
+                            "type=lru_crawler crawler={class} lru=cold low_mark=0 next_reclaims=0 since_run=0 \
+                             next_run={SWEEP_INTERVAL_SECONDS} elapsed={elapsed} examined={examined} \
+                             reclaimed={reclaimed}"
+                        )
+                        .as_bytes(),
+                    );
+                });
+            }
+        }
+    }
+
+    /// In the flat LRU memcached's search for memory meets a dead item before the lookup does: it counts as reclaimed.
+    pub(super) fn recount_as_reclaimed(&mut self, found: super::entry::Found) {
+        match found {
+            super::entry::Found::Expired => self.counters.get_expired -= 1,
+            _ => self.counters.get_flushed -= 1,
+        }
+        self.classes[1].counters.reclaimed += 1;
+    }
+
+    /// `flush_all` at once: throws away the newest items, those of the current second, as memcached does; the others are
+    /// dead by the mark and go when they are met.
+    pub(super) fn flush_recent(&mut self, now: Now) {
+        for class in 1..self.classes.len() {
+            for segment in Segment::ALL {
+                loop {
+                    let head = self.classes[class].lists[segment.index()].head;
+                    if head.is_none() || self.item(head).time() < now.seconds || !self.is_dead(head, now) {
+                        break;
+                    }
+                    self.unlink_unhashed(head);
+                }
+            }
+        }
+    }
+
+    /// Moves the live items of a span elsewhere, at most `items_max` of them; see `mover`.
+    pub(super) fn evacuate(
+        &mut self,
+        span: usize,
+        items_max: usize,
+        is_evicting: bool,
+        now: Now,
+        tally: &mut Tally,
+    ) -> Evacuated {
+        self.spans.start_leaving(span);
+        let mut from = 0;
+        let mut status = None;
+        for _ in 0..items_max {
+            let Some(id) = self.spans.next_live(span, from) else {
+                return match status {
+                    None => Evacuated::Empty,
+                    Some(status) => Evacuated::Stuck(status),
+                };
+            };
+            from = id.slot() + 1;
+            if let Some(reason) = self.pins.reason(id) {
+                tally.busy_items += 1;
+                status = Some(reason);
+            } else if self.is_dead(id, now) {
+                self.unlink_unhashed(id);
+                tally.inline_reclaim += 1;
+            } else if !self.rescue(id, is_evicting, now, tally) {
+                status = Some("from_lru");
+            }
+        }
+        Evacuated::More
+    }
+
+    /// Copies an item to another slot of its bin; false when there is none.
+    fn rescue(&mut self, id: ItemId, is_evicting: bool, now: Now, tally: &mut Tally) -> bool {
+        let (class, bin) = self.spans.place(id);
+        let bytes = self.item(id).bytes();
+        let bins = self.shared.bins.row(class).count();
+        let mut target = (bin..bins).find_map(|bin| self.spans.take(class, bin));
+        while target.is_none() {
+            tally.busy_nomem += 1;
+            if !is_evicting || !self.evict_from(self.facts(id).class, now) {
+                return false;
+            }
+            if item::is_free(self.spans.slot(id)) {
+                // The eviction took the item itself.
+                return true;
+            }
+            target = (bin..bins).find_map(|bin| self.spans.take(class, bin));
+        }
+        let Some(target) = target else { return false };
+        let hash = self.shared.hasher.hash(self.item(id).key());
+        let facts = self.facts(id);
+        let segment = self.item(id).segment();
+        self.spans.copy(id, target, bytes);
+        self.classes[facts.class].lists[segment.index()].moved(&mut self.spans, id, target);
+        self.index.replace(hash.0, id, target);
+        self.pins.moved(id, target);
+        self.spans.give_back(id);
+        tally.rescues += 1;
+        true
+    }
+}
+
+/// What emptying a span came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Evacuated {
+    /// All slots are free: remove it.
+    Empty,
+    /// There is more to move.
+    More,
+    /// Items stay, for this reason.
+    Stuck(&'static str),
+}
+
+/// What the mover counts on the way.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Tally {
+    pub(super) rescues: u64,
+    pub(super) inline_reclaim: u64,
+    pub(super) busy_items: u64,
+    pub(super) busy_nomem: u64,
+}

@@ -1,0 +1,335 @@
+//! The page mover: carries out `slabs reassign`, the automove policy's decisions and a lowered memory limit, in bounded
+//! steps.
+//!
+//! A page is an amount (see [`budget`](super::slab::budget)): a class gives one up by using one page less. Memory of
+//! large values is given up by freeing chunks, memory of small items by emptying spans, the emptiest and oldest first,
+//! item by item into other slots.
+
+use crate::base::sizes::PAGE_BYTES;
+use crate::base::time::Now;
+use crate::stats::events::class as event_class;
+
+use super::Store;
+use super::automove::{Automove, Sample};
+use super::maintain::{Evacuated, Tally};
+use super::slab::budget::PageCounts;
+
+/// Items moved in a step.
+const ITEMS_PER_STEP: usize = 256;
+
+/// Steps after which stealing a page is given up: a page has at most 2^15 slots of 32 bytes.
+const STEAL_STEPS_MAX: usize = 4096;
+
+/// Stuck steps after which a move may evict even though memory is not full.
+const STUCK_STEPS_MAX: u32 = 200;
+
+/// Seconds that first pages above the limit stay before other classes give way.
+const EXCESS_SECONDS_MAX: u32 = 10;
+
+/// A move in progress.
+#[derive(Debug)]
+struct Job {
+    source: usize,
+    target: usize,
+    /// Pages still to be moved.
+    pages: usize,
+    is_evicting: bool,
+    stuck_steps: u32,
+    /// The span being emptied: partition and number.
+    span: Option<(usize, usize)>,
+}
+
+/// The mover's state.
+#[derive(Default)]
+pub(super) struct Mover {
+    job: Option<Job>,
+    automove: Automove,
+    /// Coarse second in which the policy last ran.
+    ran: u32,
+    /// Since when more pages are out than the limit allows; 0 while that is not so.
+    excess_since: u32,
+    /// The limit was lowered: give pages back without waiting.
+    is_shrinking: bool,
+    pub(super) status: &'static str,
+    pub(super) slabs_moved: u64,
+    pub(super) chunk_rescues: u64,
+    pub(super) tally: Tally,
+}
+
+/// What [`Store::reassign`] answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reassign {
+    /// The move has been started.
+    Running,
+    /// Another move is in progress.
+    Busy,
+    /// No such class.
+    BadClass,
+    /// The source has no page to spare.
+    NoSpare,
+    /// Source and target are the same.
+    Same,
+}
+
+impl Mover {
+    pub(super) fn new() -> Self {
+        Self { status: "none", ..Self::default() }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.job.is_some()
+    }
+
+    pub(super) fn shrink(&mut self) {
+        self.is_shrinking = true;
+    }
+
+    fn start(&mut self, source: usize, target: usize, pages: usize, is_evicting: bool) {
+        self.job = Some(Job { source, target, pages, is_evicting, stuck_steps: 0, span: None });
+    }
+}
+
+/// What a step of a job came to.
+enum Step {
+    /// A page is free to be moved.
+    Ready,
+    More,
+    Stuck(&'static str),
+}
+
+impl Store {
+    /// `slabs reassign`: starts moving a page from class `source` (-1 for any, 0 for the pool) to class `target` (0 for
+    /// the pool).
+    pub fn reassign(&self, source: i32, target: i32) -> Reassign {
+        let mut mover = self.mover.lock();
+        if mover.is_running() {
+            return Reassign::Busy;
+        }
+        if source == target {
+            return Reassign::Same;
+        }
+        let counts = self.shared.budget.counts();
+        let largest = self.shared.classes.largest() as i32;
+        let source = if source == -1 { self.donor(&counts, target).map_or(-1, |class| class as i32) } else { source };
+        if !(0..=largest).contains(&source) || !(0..=largest).contains(&target) {
+            return Reassign::BadClass;
+        }
+        let (source, target) = (source as usize, target as usize);
+        let has_spare = if source == 0 { counts.pool > 0 } else { counts.pages[source] >= 2 };
+        if !has_spare {
+            return Reassign::NoSpare;
+        }
+        mover.start(source, target, 1, counts.is_full() && counts.pool == 0);
+        Reassign::Running
+    }
+
+    /// The class with the most pages, if it can spare one.
+    fn donor(&self, counts: &PageCounts, not: i32) -> Option<usize> {
+        (1..counts.pages.len())
+            .filter(|&class| class as i32 != not && counts.pages[class] >= 2)
+            .max_by_key(|&class| counts.pages[class])
+    }
+
+    /// One bounded step of the mover; true while it has work in hand.
+    pub(super) fn move_step(&self, now: Now) -> bool {
+        let Some(mut mover) = self.mover.try_lock() else {
+            return false;
+        };
+        if mover.job.is_none() {
+            self.choose_job(&mut mover, now);
+        }
+        let Some(mut job) = mover.job.take() else {
+            return false;
+        };
+        match self.job_step(&mut job, &mut mover, now) {
+            Step::Ready => {
+                if self.shared.budget.move_page(job.source, job.target) {
+                    mover.slabs_moved += 1;
+                    job.pages -= 1;
+                    job.stuck_steps = 0;
+                }
+                mover.status = "pass";
+            }
+            Step::More => mover.status = "from_slab",
+            Step::Stuck(status) => {
+                mover.status = status;
+                job.stuck_steps += 1;
+                job.is_evicting |= job.stuck_steps > STUCK_STEPS_MAX;
+            }
+        }
+        if job.pages > 0 {
+            mover.job = Some(job);
+        } else if let Some((partition, span)) = job.span {
+            self.partitions[partition].lock().spans.stop_leaving(span);
+        }
+        true
+    }
+
+    /// Works towards the source using one page less.
+    fn job_step(&self, job: &mut Job, mover: &mut Mover, now: Now) -> Step {
+        if job.source == 0 {
+            return Step::Ready;
+        }
+        let counts = self.shared.budget.counts();
+        if counts.pages[job.source] < 2 && job.target == 0 {
+            // Others took its pages meanwhile.
+            job.pages = 1;
+            return Step::Ready;
+        }
+        let allowed = counts.pages[job.source].saturating_sub(1) * PAGE_BYTES;
+        let excess = counts.used[job.source].saturating_sub(allowed);
+        if excess == 0 {
+            return Step::Ready;
+        }
+        if let Some((partition, span)) = job.span {
+            return self.evacuate_step(job, mover, partition, span, now);
+        }
+        if self.free_chunks(job, mover, excess) {
+            return Step::More;
+        }
+        let emptiest = self
+            .partitions
+            .iter()
+            .enumerate()
+            .filter_map(|(number, partition)| Some((number, partition.lock().spans.emptiest(job.source)?)))
+            .min_by_key(|(_, facts)| (facts.used, facts.age));
+        if let Some((partition, facts)) = emptiest {
+            job.span = Some((partition, facts.span));
+            return Step::More;
+        }
+        if (job.is_evicting || counts.is_full()) && self.evict_oldest(job.source, now) {
+            mover.tally.busy_nomem += 1;
+            return Step::More;
+        }
+        Step::Stuck("busy_active")
+    }
+
+    fn evacuate_step(&self, job: &mut Job, mover: &mut Mover, partition: usize, span: usize, now: Now) -> Step {
+        let mut locked = self.partitions[partition].lock();
+        match locked.evacuate(span, ITEMS_PER_STEP, job.is_evicting, now, &mut mover.tally) {
+            Evacuated::Empty => {
+                if let Some(memory) = locked.spans.remove(span) {
+                    self.shared.budget.give_back(job.source, memory.len());
+                    self.shared.budget.unmap(memory);
+                }
+                job.span = None;
+                Step::More
+            }
+            Evacuated::More => Step::More,
+            Evacuated::Stuck(status) => Step::Stuck(status),
+        }
+    }
+
+    /// Gives up chunks of large values worth `excess` bytes, if enough are free or may be added first.
+    fn free_chunks(&self, job: &Job, mover: &mut Mover, excess: usize) -> bool {
+        let chunks = &self.shared.chunks;
+        let (live, free) = chunks.counts(job.source);
+        let wanted = excess.div_ceil(chunks.cost(job.source));
+        if live + free == 0 || live + free < wanted {
+            return false;
+        }
+        if free < wanted && chunks.grow(job.source, wanted - free) < wanted - free {
+            return false;
+        }
+        match chunks.release_page(job.source, wanted) {
+            Some(rescued) => {
+                mover.chunk_rescues += rescued as u64;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Once a second: the policy, and pages above the limit.
+    fn choose_job(&self, mover: &mut Mover, now: Now) {
+        if mover.ran == now.seconds || !self.shared.config.has_slab_reassign {
+            return;
+        }
+        mover.ran = now.seconds;
+        let tuning = self.tuning();
+        if tuning.automove == 0 {
+            return;
+        }
+        let counts = self.shared.budget.counts();
+        let excess = (counts.malloced_bytes.saturating_sub(counts.limit_bytes)).div_ceil(PAGE_BYTES);
+        if excess == 0 {
+            mover.is_shrinking = false;
+            mover.excess_since = 0;
+        } else {
+            if mover.excess_since == 0 {
+                mover.excess_since = now.seconds;
+            }
+            let is_due = mover.is_shrinking || now.seconds - mover.excess_since >= EXCESS_SECONDS_MAX;
+            if is_due && let Some(source) = self.donor(&counts, 0) {
+                mover.start(source, 0, excess.min(counts.pages[source] - 1), true);
+                return;
+            }
+        }
+        let samples = self.samples(&counts, now);
+        let window = tuning.automove_window.clamp(3, 1800) as usize;
+        let decision = mover.automove.run(&samples, window, tuning.automove_ratio, counts.is_full());
+        if let Some(decision) = decision {
+            let pages = decision.pages.min(counts.pages[decision.source].saturating_sub(1));
+            if pages > 0 {
+                mover.start(decision.source, decision.target, pages, counts.is_full() && counts.pool == 0);
+                self.emit_move(decision.source, decision.target);
+            }
+        }
+    }
+
+    fn samples(&self, counts: &PageCounts, now: Now) -> Vec<Sample> {
+        let mut samples: Vec<Sample> = vec![Sample::default(); counts.pages.len()];
+        for (class, sample) in samples.iter_mut().enumerate().skip(1) {
+            sample.pages = counts.pages[class];
+            let unspent = (counts.pages[class] * PAGE_BYTES).saturating_sub(counts.used[class]);
+            let free = self.shared.chunks.counts(class).1 * self.shared.chunks.cost(class);
+            sample.free_pages = (unspent + free) as f64 / PAGE_BYTES as f64;
+        }
+        for partition in &self.partitions {
+            let partition = partition.lock();
+            for (class, sample) in samples.iter_mut().enumerate().skip(1) {
+                let state = &partition.classes[class];
+                sample.evicted += state.counters.evicted;
+                sample.outofmemory += state.counters.outofmemory;
+                sample.free_pages += partition.spans.free_bytes(class) as f64 / PAGE_BYTES as f64;
+                if let Some(time) = partition.victim_time(class) {
+                    sample.age = sample.age.max(u64::from(now.seconds.saturating_sub(time)));
+                }
+            }
+        }
+        samples
+    }
+
+    fn emit_move(&self, source: usize, target: usize) {
+        if self.shared.events.is_watched(event_class::SYSEVENTS) {
+            self.shared.events.emit(event_class::SYSEVENTS, |line| {
+                line.extend_from_slice(format!("type=slab_move src={source} dst={target} state=ok").as_bytes());
+            });
+        }
+    }
+
+    /// Frees a page of any class for a class of large values that has no chunk to evict, at any cost.
+    pub(super) fn steal_page(&self, target: usize, now: Now) -> bool {
+        let mut mover = self.mover.lock();
+        let counts = self.shared.budget.counts();
+        let source = match self.donor(&counts, target as i32) {
+            Some(source) => source,
+            None => match (1..counts.pages.len()).find(|&class| class != target && counts.pages[class] > 0) {
+                Some(source) => source,
+                None => return false,
+            },
+        };
+        let mut job = Job { source, target, pages: 1, is_evicting: true, stuck_steps: 0, span: None };
+        for _ in 0..STEAL_STEPS_MAX {
+            match self.job_step(&mut job, &mut mover, now) {
+                Step::Ready => return self.shared.budget.move_page(source, target),
+                Step::More => {}
+                Step::Stuck(_) => break,
+            }
+        }
+        if let Some((partition, span)) = job.span {
+            self.partitions[partition].lock().spans.stop_leaving(span);
+        }
+        false
+    }
+}

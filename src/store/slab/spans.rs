@@ -1,0 +1,374 @@
+//! A partition's memory: spans, each divided in equal slots of one bin of one class.
+//!
+//! ```text
+//! span  | slot | slot | slot | ... | never used yet |
+//!         live   free   live         ^ fresh
+//! ```
+//! Free slots of a span form a list through their first bytes; spans of a bin that have a free slot form a list through
+//! their numbers. Taking and giving back a slot are a few steps each.
+
+use memmap2::MmapMut;
+
+use super::super::ids::{ItemId, SLOTS_MAX, SPANS_MAX};
+use super::super::item;
+use super::bins::BinTable;
+
+/// A span's head.
+struct Span {
+    /// `None` for a number that is free for reuse.
+    memory: Option<MmapMut>,
+    class: u8,
+    bin: u8,
+    /// The page mover is emptying it: no slot may be taken.
+    is_leaving: bool,
+    /// Listed among the bin's spans with a free slot.
+    is_listed: bool,
+    slot_bytes: u32,
+    slots: u16,
+    /// Live slots: used <= fresh <= slots
+    used: u16,
+    /// Slots from here on were never used.
+    fresh: u16,
+    /// First free slot below `fresh`, plus 1; 0 is none.
+    free: u16,
+    /// Neighbours in the bin's list.
+    next: u32,
+    prev: u32,
+    /// Order of assignment.
+    age: u64,
+}
+
+/// All spans of a partition.
+pub struct Spans {
+    /// Number 0 is never used.
+    spans: Vec<Span>,
+    /// Numbers free for reuse.
+    vacant: Vec<u32>,
+    /// By class and bin: first span with a free slot; 0 is none.
+    open: Vec<Vec<u32>>,
+    /// Spans by class.
+    counts: Vec<usize>,
+    /// Free slots by class, in bytes.
+    free_bytes: Vec<usize>,
+    /// Live slots by class.
+    used: Vec<usize>,
+    assigned: u64,
+}
+
+/// What a span holds, for the mover.
+#[derive(Clone, Copy, Debug)]
+pub struct SpanFacts {
+    /// Its number.
+    pub span: usize,
+    /// Its bin.
+    pub bin: usize,
+    /// Live slots.
+    pub used: usize,
+    /// Order of assignment; smaller is older.
+    pub age: u64,
+}
+
+impl Spans {
+    /// No spans yet.
+    pub fn new(bins: &BinTable) -> Self {
+        let classes = bins.classes();
+        Self {
+            spans: vec![Span::vacant()],
+            vacant: Vec::new(),
+            open: (0..classes).map(|class| vec![0; bins.row(class).count()]).collect(),
+            counts: vec![0; classes],
+            free_bytes: vec![0; classes],
+            used: vec![0; classes],
+            assigned: 0,
+        }
+    }
+
+    /// The bytes of an item's slot.
+    #[inline]
+    pub fn slot(&self, id: ItemId) -> &[u8] {
+        let span = &self.spans[id.span()];
+        let start = id.slot() * span.slot_bytes as usize;
+        match &span.memory {
+            Some(memory) => &memory[start..start + span.slot_bytes as usize],
+            None => &[],
+        }
+    }
+
+    /// The bytes of an item's slot.
+    #[inline]
+    pub fn slot_mut(&mut self, id: ItemId) -> &mut [u8] {
+        let span = &mut self.spans[id.span()];
+        let start = id.slot() * span.slot_bytes as usize;
+        match &mut span.memory {
+            Some(memory) => &mut memory[start..start + span.slot_bytes as usize],
+            None => &mut [],
+        }
+    }
+
+    /// Class and bin of an item's slot.
+    #[inline]
+    pub fn place(&self, id: ItemId) -> (usize, usize) {
+        let span = &self.spans[id.span()];
+        (usize::from(span.class), usize::from(span.bin))
+    }
+
+    /// Spans of a class.
+    pub fn count(&self, class: usize) -> usize {
+        self.counts[class]
+    }
+
+    /// Bytes of free slots of a class.
+    pub fn free_bytes(&self, class: usize) -> usize {
+        self.free_bytes[class]
+    }
+
+    /// Live slots of a class.
+    pub fn used_slots(&self, class: usize) -> usize {
+        self.used[class]
+    }
+
+    /// Whether a further span can be named.
+    pub fn has_number(&self) -> bool {
+        !self.vacant.is_empty() || self.spans.len() < SPANS_MAX
+    }
+
+    /// Adds a span for a bin.
+    pub fn add(&mut self, memory: MmapMut, class: usize, bin: usize, slot_bytes: usize) {
+        let slots = (memory.len() / slot_bytes).min(SLOTS_MAX);
+        let number = match self.vacant.pop() {
+            Some(number) => number as usize,
+            None => {
+                self.spans.push(Span::vacant());
+                self.spans.len() - 1
+            }
+        };
+        self.assigned += 1;
+        self.counts[class] += 1;
+        self.free_bytes[class] += slots * slot_bytes;
+        self.spans[number] = Span {
+            memory: Some(memory),
+            class: class as u8,
+            bin: bin as u8,
+            slot_bytes: slot_bytes as u32,
+            slots: slots as u16,
+            age: self.assigned,
+            ..Span::vacant()
+        };
+        self.list(number);
+    }
+
+    /// Takes an empty span away; returns its memory.
+    pub fn remove(&mut self, number: usize) -> Option<MmapMut> {
+        self.unlist(number);
+        let span = &mut self.spans[number];
+        debug_assert_eq!(span.used, 0);
+        let class = usize::from(span.class);
+        let free = usize::from(span.slots) * span.slot_bytes as usize;
+        let memory = span.memory.take()?;
+        if !span.is_leaving {
+            self.free_bytes[class] -= free;
+        }
+        self.counts[class] -= 1;
+        self.vacant.push(number as u32);
+        Some(memory)
+    }
+
+    /// Takes a free slot of a bin.
+    #[inline]
+    pub fn take(&mut self, class: usize, bin: usize) -> Option<ItemId> {
+        let number = self.open[class][bin] as usize;
+        if number == 0 {
+            return None;
+        }
+        let span = &mut self.spans[number];
+        let slot = if span.free != 0 {
+            let slot = usize::from(span.free - 1);
+            let start = slot * span.slot_bytes as usize;
+            span.free = match &span.memory {
+                Some(memory) => u16::from_le_bytes([memory[start], memory[start + 1]]),
+                None => 0,
+            };
+            slot
+        } else {
+            span.fresh += 1;
+            usize::from(span.fresh - 1)
+        };
+        span.used += 1;
+        self.used[class] += 1;
+        self.free_bytes[class] -= span.slot_bytes as usize;
+        if span.used == span.slots {
+            self.unlist(number);
+        }
+        Some(ItemId::new(number, slot))
+    }
+
+    /// Gives a slot back.
+    #[inline]
+    pub fn give_back(&mut self, id: ItemId) {
+        let number = id.span();
+        let span = &mut self.spans[number];
+        let start = id.slot() * span.slot_bytes as usize;
+        if let Some(memory) = &mut span.memory {
+            item::clear(&mut memory[start..]);
+            memory[start..start + 2].copy_from_slice(&span.free.to_le_bytes());
+        }
+        span.free = id.slot() as u16 + 1;
+        span.used -= 1;
+        self.used[usize::from(span.class)] -= 1;
+        if !span.is_leaving {
+            self.free_bytes[usize::from(span.class)] += span.slot_bytes as usize;
+            if !span.is_listed {
+                self.list(number);
+            }
+        }
+    }
+
+    /// Copies the first `bytes` bytes of a slot to a slot of another span.
+    pub fn copy(&mut self, from: ItemId, to: ItemId, bytes: usize) {
+        let Ok([source, target]) = self.spans.get_disjoint_mut([from.span(), to.span()]) else {
+            return;
+        };
+        let source_start = from.slot() * source.slot_bytes as usize;
+        let target_start = to.slot() * target.slot_bytes as usize;
+        if let (Some(source), Some(target)) = (&source.memory, &mut target.memory) {
+            target[target_start..target_start + bytes].copy_from_slice(&source[source_start..source_start + bytes]);
+        }
+    }
+
+    /// Stops a span's slots from being taken, so that it can be emptied.
+    pub fn start_leaving(&mut self, number: usize) {
+        self.unlist(number);
+        let span = &mut self.spans[number];
+        if !span.is_leaving {
+            span.is_leaving = true;
+            self.free_bytes[usize::from(span.class)] -= usize::from(span.slots - span.used) * span.slot_bytes as usize;
+        }
+    }
+
+    /// Lets a span's slots be taken again.
+    pub fn stop_leaving(&mut self, number: usize) {
+        let span = &mut self.spans[number];
+        if span.memory.is_none() || !span.is_leaving {
+            return;
+        }
+        span.is_leaving = false;
+        self.free_bytes[usize::from(span.class)] += usize::from(span.slots - span.used) * span.slot_bytes as usize;
+        if span.used < span.slots {
+            self.list(number);
+        }
+    }
+
+    /// The first live item of a span at slot `from` or behind.
+    pub fn next_live(&self, number: usize, from: usize) -> Option<ItemId> {
+        let span = &self.spans[number];
+        let memory = span.memory.as_ref()?;
+        (from..usize::from(span.fresh)).find_map(|slot| {
+            let start = slot * span.slot_bytes as usize;
+            (!item::is_free(&memory[start..])).then(|| ItemId::new(number, slot))
+        })
+    }
+
+    /// The span of a class that is cheapest to empty: fewest live slots, then oldest.
+    pub fn emptiest(&self, class: usize) -> Option<SpanFacts> {
+        let mut best: Option<SpanFacts> = None;
+        for (number, span) in self.spans.iter().enumerate().skip(1) {
+            if usize::from(span.class) != class || span.memory.is_none() || span.is_leaving {
+                continue;
+            }
+            let facts =
+                SpanFacts { span: number, bin: usize::from(span.bin), used: usize::from(span.used), age: span.age };
+            if best.is_none_or(|best| (facts.used, facts.age) < (best.used, best.age)) {
+                best = Some(facts);
+            }
+        }
+        best
+    }
+
+    fn list(&mut self, number: usize) {
+        let (class, bin) = self.place(ItemId::new(number, 0));
+        let first = self.open[class][bin];
+        let span = &mut self.spans[number];
+        span.is_listed = true;
+        span.prev = 0;
+        span.next = first;
+        if first != 0 {
+            self.spans[first as usize].prev = number as u32;
+        }
+        self.open[class][bin] = number as u32;
+    }
+
+    fn unlist(&mut self, number: usize) {
+        let span = &mut self.spans[number];
+        if !span.is_listed {
+            return;
+        }
+        span.is_listed = false;
+        let (class, bin, next, prev) = (usize::from(span.class), usize::from(span.bin), span.next, span.prev);
+        if prev == 0 {
+            self.open[class][bin] = next;
+        } else {
+            self.spans[prev as usize].next = next;
+        }
+        if next != 0 {
+            self.spans[next as usize].prev = prev;
+        }
+    }
+}
+
+impl Span {
+    fn vacant() -> Self {
+        Self {
+            memory: None,
+            class: 0,
+            bin: 0,
+            is_leaving: false,
+            is_listed: false,
+            slot_bytes: 0,
+            slots: 0,
+            used: 0,
+            fresh: 0,
+            free: 0,
+            next: 0,
+            prev: 0,
+            age: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::config::Config;
+    use crate::store::slab::classes::ClassTable;
+
+    #[test]
+    fn slots_are_taken_and_given_back() {
+        let bins = BinTable::new(&ClassTable::new(&Config::default()));
+        let mut spans = Spans::new(&bins);
+        let slot_bytes = bins.row(1).slot_bytes(2);
+        assert!(spans.take(1, 2).is_none());
+        for _ in 0..2 {
+            spans.add(MmapMut::map_anon(4096).expect("memory"), 1, 2, slot_bytes);
+        }
+        let per_span = 4096 / slot_bytes;
+        let mut ids: Vec<ItemId> = std::iter::from_fn(|| spans.take(1, 2)).collect();
+        assert_eq!(ids.len(), 2 * per_span);
+        assert_eq!(spans.free_bytes(1), 0);
+        for &id in &ids {
+            spans.slot_mut(id)[24] = 1;
+        }
+        ids.sort_by_key(|id| id.0);
+        ids.dedup();
+        assert_eq!(ids.len(), 2 * per_span);
+        for &id in &ids {
+            spans.give_back(id);
+        }
+        assert_eq!(spans.free_bytes(1), 2 * per_span * slot_bytes);
+        let facts = spans.emptiest(1).expect("a span");
+        assert_eq!((facts.used, facts.bin), (0, 2));
+        spans.start_leaving(facts.span);
+        assert_eq!(std::iter::from_fn(|| spans.take(1, 2)).count(), per_span);
+        assert!(spans.remove(facts.span).is_some());
+        assert_eq!(spans.count(1), 1);
+    }
+}

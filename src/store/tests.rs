@@ -1,0 +1,213 @@
+//! The store against a naive model: random operations from a printed seed, with so little memory that every edge is hit.
+//! A miss is always allowed; a hit must be what was stored last.
+
+use std::collections::HashMap;
+
+use super::value::{NewValue, Value};
+use super::*;
+
+/// A small generator, so that a seed is all there is to a run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+}
+
+fn now(seconds: u32) -> Now {
+    Now { seconds, epoch: 1_700_000_000 }
+}
+
+fn filled(length: usize, seed: u64) -> Vec<u8> {
+    let mut random = Random(seed);
+    let mut bytes: Vec<u8> = seed.to_le_bytes().iter().copied().cycle().take(length).collect();
+    if let Some(last) = bytes.last_mut() {
+        *last = random.next(256) as u8;
+    }
+    bytes
+}
+
+fn set(store: &Store, key: &[u8], value: &[u8], flags: u32, exptime: u32, now: Now) -> Result<u64, StoreError> {
+    let hash = store.hash(key);
+    let large = match store.fit(key.len(), value.len(), flags) {
+        Fit::TooLarge => return Err(StoreError::TooLarge),
+        Fit::Inline => None,
+        Fit::Large => {
+            let mut buffer = store.large_buffer(key.len(), value.len(), flags, now)?;
+            assert_eq!(buffer.fill(value), value.len());
+            Some(buffer)
+        }
+    };
+    let value = match large {
+        Some(buffer) => NewValue::Large(buffer),
+        None => NewValue::Bytes(value),
+    };
+    store.entry(key, hash, now, |entry| {
+        entry.insert(NewItem { flags, exptime, cas: None, value, marks: Marks::default() })
+    })
+}
+
+fn get(store: &Store, key: &[u8], now: Now) -> Option<(Vec<u8>, u32, u64)> {
+    store.entry(key, store.hash(key), now, |entry| {
+        entry.bump();
+        let item = entry.item()?;
+        assert_eq!(item.key(), key);
+        let mut bytes = Vec::new();
+        item.value().copy_to(&mut bytes);
+        Some((bytes, item.flags(), item.cas()))
+    })
+}
+
+#[derive(Clone)]
+struct Expected {
+    value: Vec<u8>,
+    flags: u32,
+    cas: u64,
+    exptime: u32,
+}
+
+/// Runs random operations; returns the store's evictions.
+fn run(config: Config, seed: u64, steps: usize, sizes: &[usize]) -> u64 {
+    let store = Store::new(config, Arc::default());
+    let mut random = Random(seed);
+    let mut model: HashMap<Vec<u8>, Expected> = HashMap::new();
+    let mut seconds = 100;
+    let mut hits = 0;
+    for step in 0..steps {
+        let moment = now(seconds);
+        let key = format!("key{}", random.next(3000)).into_bytes();
+        match random.next(100) {
+            0..45 => {
+                let size = sizes[random.next(sizes.len() as u64) as usize];
+                let size = size - random.next((size as u64 / 4).max(1)) as usize;
+                let value = filled(size, step as u64 + 1);
+                let flags = if random.next(2) == 0 { 0 } else { step as u32 };
+                let exptime = if random.next(10) == 0 { seconds + 1 + random.next(20) as u32 } else { 0 };
+                let cas = set(&store, &key, &value, flags, exptime, moment)
+                    .unwrap_or_else(|error| panic!("seed {seed} step {step}: {size} bytes: {error:?}"));
+                model.insert(key, Expected { value, flags, cas, exptime });
+            }
+            45..90 => {
+                if let Some((value, flags, cas)) = get(&store, &key, moment) {
+                    hits += 1;
+                    let expected = model.get(&key).unwrap_or_else(|| panic!("seed {seed} step {step}: resurrected"));
+                    assert!(expected.exptime == 0 || expected.exptime > seconds, "seed {seed} step {step}: expired");
+                    assert!(value == expected.value, "seed {seed} step {step}: another value");
+                    assert_eq!((flags, cas), (expected.flags, expected.cas), "seed {seed} step {step}");
+                }
+            }
+            90..95 => {
+                store.entry(&key, store.hash(&key), moment, |entry| entry.remove());
+                model.remove(&key);
+            }
+            95 => {
+                let wide = u64::MAX - step as u64;
+                let is_there = store.entry(&key, store.hash(&key), moment, |entry| {
+                    entry.set_cas(wide);
+                    entry.item().is_some()
+                });
+                if is_there {
+                    model.get_mut(&key).expect("present").cas = wide;
+                }
+            }
+            96 => {
+                let classes = i32::from(store.class_largest());
+                let pick = |random: &mut Random| random.next(classes as u64 + 1) as i32;
+                let (source, target) = (pick(&mut random), pick(&mut random));
+                let _ = store.reassign(if random.next(3) == 0 { -1 } else { source }, target);
+            }
+            97 if random.next(50) == 0 => {
+                store.flush(None, moment);
+                model.clear();
+            }
+            98 if random.next(20) == 0 => seconds += random.next(5) as u32,
+            _ => {
+                let _ = store.crawl(u64::MAX, moment);
+                let _ = store.maintain(0, 1, moment);
+            }
+        }
+    }
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.curr_items, snapshot.classes.iter().map(ClassSnapshot::item_count).sum::<usize>());
+    let mut dumped = 0;
+    let mut cursor = Some(DumpCursor::default());
+    while let Some(from) = cursor {
+        cursor = store.dump(from, u64::MAX, 100, now(1), &mut |_| dumped += 1);
+    }
+    assert_eq!(dumped, snapshot.curr_items);
+    assert!(hits > 0, "seed {seed}: only {hits} hits");
+    snapshot.classes.iter().map(|class| class.counters.evicted).sum()
+}
+
+fn small(partitions: usize) -> Config {
+    Config { memory_limit_bytes: 4 << 20, partitions, ..Config::default() }
+}
+
+#[test]
+fn it_keeps_what_was_stored_last() {
+    for seed in 1..=3 {
+        run(small(1), seed, 40_000, &[10, 100, 1000]);
+        run(small(4), seed, 40_000, &[10, 100, 1000, 5000]);
+    }
+}
+
+#[test]
+fn it_evicts_and_never_fails_while_sizes_change() {
+    for seed in 1..=2 {
+        for partitions in [1, 4] {
+            assert!(run(small(partitions), seed, 20_000, &[9000, 15_000, 300]) > 0);
+            assert!(run(small(partitions), seed, 4_000, &[20_000, 100_000, 900_000, 50]) > 0);
+            let chunked = Config { slab_chunk_max: 16384, ..small(partitions) };
+            assert!(run(chunked, seed, 6_000, &[16_300, 15_000, 30_000, 200_000]) > 0);
+        }
+    }
+}
+
+#[test]
+fn a_flat_lru_evicts_in_order() {
+    let mut config = small(1);
+    config.tuning.is_segmented = false;
+    config.tuning.has_maintainer = false;
+    let store = Store::new(config, Arc::default());
+    let value = vec![7; 66_560];
+    for number in 0..80u32 {
+        set(&store, format!("k{number}").as_bytes(), &value, 0, 0, now(100)).expect("stored");
+    }
+    let present: Vec<bool> =
+        (0..80u32).map(|number| get(&store, format!("k{number}").as_bytes(), now(100)).is_some()).collect();
+    let first = present.iter().position(|&is_there| is_there).expect("some");
+    assert_eq!(first, 80 - 48);
+    assert!(present[first..].iter().all(|&is_there| is_there));
+}
+
+#[test]
+fn memory_comes_back_when_the_limit_falls() {
+    let config = Config { memory_limit_bytes: 16 << 20, ..small(2) };
+    let store = Store::new(config, Arc::default());
+    for number in 0..20_000u32 {
+        set(&store, format!("k{number}").as_bytes(), &[1; 1000], 0, 0, now(100)).expect("stored");
+    }
+    assert_eq!(store.snapshot().malloced_bytes, 16 << 20);
+    store.set_memory_limit(8 << 20);
+    for step in 0..2000 {
+        store.maintain(0, 1, now(100 + step / 100));
+    }
+    assert_eq!(store.snapshot().malloced_bytes, 8 << 20);
+}
+
+#[test]
+fn large_values_are_views_of_chunks() {
+    let store = Store::new(small(1), Arc::default());
+    let value = filled(700_000, 5);
+    set(&store, b"big", &value, 0, 0, now(100)).expect("stored");
+    let held = store.entry(b"big", store.hash(b"big"), now(100), |entry| match entry.item().map(|item| item.value()) {
+        Some(Value::Large(large)) => large.clone(),
+        other => panic!("not large: {other:?}"),
+    });
+    store.entry(b"big", store.hash(b"big"), now(100), |entry| entry.remove());
+    let mut bytes = Vec::new();
+    Value::Large(&held).copy_to(&mut bytes);
+    assert!(bytes == value, "the value changed under a reader");
+}
