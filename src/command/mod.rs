@@ -5,11 +5,18 @@
 //! `removal` (delete touch), `meta/` (mg ms md ma mn me), `binary/`, `admin` (flush_all … slabs), `statistics`
 //! (stats), `dump` (cachedump metadump mgdump), `watch`, `login` (-Y). `text` and `binary` dispatch.
 
+pub mod admin;
+mod admin_numbers;
+#[cfg(test)]
+mod admin_testing;
 pub mod apply;
+pub mod dump;
 pub mod event_lines;
+pub mod login;
 pub mod output;
 pub mod service;
 pub mod session;
+pub mod watch;
 
 pub use output::Output;
 pub use service::{Config, Context, Control, Service};

@@ -336,7 +336,11 @@ mod tests {
         assert!(!text.contains('\r') && text.ends_with('\n'));
         assert_eq!(lines.len(), 2);
         let fields: Vec<&str> = lines[0].splitn(3, ' ').collect();
-        let (seconds, micros) = fields[0].strip_prefix("ts=").unwrap().split_once('.').unwrap();
+        let (seconds, micros) = fields[0]
+            .strip_prefix("ts=")
+            .unwrap()
+            .split_once('.')
+            .unwrap();
         assert!(seconds.parse::<u64>().unwrap() > 1_600_000_000);
         assert!(micros.parse::<u64>().unwrap() < 1_000_000);
         assert_eq!(fields[1], "gid=1");
