@@ -16,6 +16,7 @@ pub mod login;
 pub mod output;
 pub mod service;
 pub mod session;
+pub mod statistics;
 pub mod watch;
 
 pub use output::Output;
