@@ -397,3 +397,326 @@ fn debugitem(tokens: &[&[u8]], context: &Context<'_>) -> Answer {
         _ => OK,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::admin_testing::{Fixture, text};
+    use crate::store;
+
+    /// Executes a line: its outcome and what was queued.
+    fn run(fixture: &Fixture, line: &str) -> (AdminOutcome, String) {
+        let tokens: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
+        let is_noreply = tokens.last() == Some(&&b"noreply"[..]);
+        let mut output = Output::new();
+        let outcome = fixture.with(|context| {
+            execute(
+                line.as_bytes(),
+                &tokens,
+                is_noreply,
+                27,
+                &mut output,
+                context,
+            )
+        });
+        (outcome, text(&mut output))
+    }
+
+    #[track_caller]
+    fn check_on(fixture: &Fixture, line: &str, expected: &str) {
+        let (outcome, reply) = run(fixture, line);
+        assert!(matches!(outcome, AdminOutcome::Done), "{line}: {outcome:?}");
+        assert_eq!(reply.strip_suffix("\r\n"), Some(expected), "{line}");
+    }
+
+    #[track_caller]
+    fn check(line: &str, expected: &str) {
+        check_on(&Fixture::new(), line, expected);
+    }
+
+    const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
+
+    #[test]
+    fn other_words_are_unknown() {
+        let fixture = Fixture::new();
+        for line in [
+            "",
+            "get a",
+            "flush",
+            "FLUSH_ALL",
+            "debugtime 5",
+            "debugitem ref a",
+            "extstore",
+            "misbehave",
+        ] {
+            let (outcome, reply) = run(&fixture, line);
+            assert!(matches!(outcome, AdminOutcome::Unknown), "{line}");
+            assert_eq!(reply, "");
+        }
+        check("refresh_certs", "Error TLS not enabled");
+    }
+
+    #[test]
+    fn flush_all_takes_an_exptime() {
+        let invalid = "CLIENT_ERROR invalid exptime argument";
+        check("flush_all", "OK");
+        check("flush_all noreply", "OK");
+        check("flush_all 0 0", "OK");
+        check("flush_all -5", "OK");
+        check("flush_all 10 noreply", "OK");
+        check("flush_all x", invalid);
+        check("flush_all noreply 1", invalid);
+        check("flush_all 2147483648", invalid);
+        let mut fixture = Fixture::new();
+        fixture.service.config.is_flush_enabled = false;
+        check_on(&fixture, "flush_all", "CLIENT_ERROR flush_all not allowed");
+        assert_eq!(fixture.service.worker_totals().cmd_flush, 1);
+    }
+
+    #[test]
+    fn verbosity_is_capped_and_told_to_the_server() {
+        check("verbosity", BAD_FORMAT);
+        check("verbosity -1", BAD_FORMAT);
+        let fixture = Fixture::new();
+        check_on(&fixture, "verbosity 1 x", "OK");
+        check_on(&fixture, "verbosity 9 noreply", "OK");
+        assert_eq!(
+            *fixture.controls.lock(),
+            [Control::Verbosity(1), Control::Verbosity(2)]
+        );
+        assert_eq!(fixture.service.verbosity.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn cache_memlimit_takes_mebibytes() {
+        check("cache_memlimit", "ERROR");
+        check("cache_memlimit x", "ERROR");
+        check(
+            "cache_memlimit 7",
+            "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m",
+        );
+        check("cache_memlimit 8 junk", "OK");
+        check("cache_memlimit 1000000000", "OK");
+        check(
+            "cache_memlimit 1000000001",
+            "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes",
+        );
+    }
+
+    #[test]
+    fn lru_words_tune_the_store() {
+        check("lru", "ERROR");
+        check("lru x", "ERROR");
+        check("lru mode", "ERROR");
+        check("lru mode x", "ERROR");
+        check("lru temp_ttl x", "ERROR");
+        check("lru tune 10 20 0.1", "ERROR");
+        check("lru tune 10 20 0.1 0.2x", "ERROR");
+        check(
+            "lru tune 50 40 0.1 1",
+            "ERROR hot and warm pcts must not exceed 80",
+        );
+        check(
+            "lru tune 4294967295 2 0.1 1",
+            "ERROR hot and warm pcts must not exceed 80",
+        );
+        check(
+            "lru tune 10 20 0 1",
+            "ERROR hot/warm age factors must be greater than 0",
+        );
+        let fixture = Fixture::new();
+        check_on(&fixture, "lru tune 10 25 0.1 3 junk", "OK");
+        check_on(&fixture, "lru m f", "OK");
+        check_on(&fixture, "lru temp_ttl 9 noreply", "OK");
+        let tuning = fixture.service.store.tuning();
+        assert_eq!((tuning.hot_lru_percent, tuning.warm_lru_percent), (10, 25));
+        assert_eq!((tuning.hot_max_factor, tuning.warm_max_factor), (0.1, 3.0));
+        assert!(!tuning.is_segmented && tuning.has_temp_lru);
+        assert_eq!(tuning.temporary_ttl_seconds, 9);
+        check_on(&fixture, "lru mode segmented", "OK");
+        check_on(&fixture, "lru temp_ttl -1", "OK");
+        let tuning = fixture.service.store.tuning();
+        assert!(tuning.is_segmented && !tuning.has_temp_lru);
+        assert_eq!(tuning.temporary_ttl_seconds, 9);
+        fixture
+            .service
+            .store
+            .tune(|tuning| tuning.has_maintainer = false);
+        check_on(&fixture, "lru mode flat", "ERROR");
+        check_on(&fixture, "lru temp_ttl 9", "ERROR");
+        check_on(&fixture, "lru tune 10 20 1 1", "OK");
+    }
+
+    #[test]
+    fn slabs_words() {
+        check("slabs", "ERROR");
+        check("slabs automove", "ERROR");
+        check("slabs x y", "ERROR");
+        check("slabs a 3", "ERROR");
+        check("slabs automove x", BAD_FORMAT);
+        check("slabs automove window", BAD_FORMAT);
+        check(
+            "slabs automove window 2",
+            "CLIENT_ERROR automove window too low or too high",
+        );
+        check(
+            "slabs automove window 1801",
+            "CLIENT_ERROR automove window too low or too high",
+        );
+        check("slabs automove ratio", "ERROR");
+        check("slabs automove ratio x", "ERROR");
+        check("slabs automove freeratio 0.5", "OK");
+        let fixture = Fixture::new();
+        check_on(&fixture, "slabs automove 2 noreply", "OK");
+        check_on(&fixture, "slabs automove ratio 0.7", "OK");
+        check_on(&fixture, "slabs automove window 20 x", "OK");
+        let tuning = fixture.service.store.tuning();
+        assert_eq!((tuning.automove, tuning.automove_window), (2, 20));
+        assert_eq!(tuning.automove_ratio, 0.7);
+    }
+
+    #[test]
+    fn slabs_reassign_wants_two_numbers() {
+        check("slabs reassign 1", "ERROR");
+        check("slabs reassign 1 2 noreply", "ERROR");
+        check("slabs reassign a 1", BAD_FORMAT);
+        check("slabs reassign 1 2147483648", BAD_FORMAT);
+        check("slabs r 1 2", "NOSPARE source class has no spare pages");
+        let fixture = Fixture::with_store(store::Config {
+            has_slab_reassign: false,
+            ..store::Config::default()
+        });
+        check_on(
+            &fixture,
+            "slabs reassign a b",
+            "CLIENT_ERROR slab reassignment disabled",
+        );
+    }
+
+    #[test]
+    fn lru_crawler_words() {
+        check("lru_crawler", "ERROR");
+        check("lru_crawler x", "ERROR");
+        check("lru_crawler disable noreply", "ERROR");
+        check(
+            "lru_crawler enable",
+            "ERROR failed to start lru crawler thread",
+        );
+        check("lru_crawler tocrawl x", BAD_FORMAT);
+        check("lru_crawler sleep x", BAD_FORMAT);
+        check(
+            "lru_crawler sleep 1000001",
+            "CLIENT_ERROR sleep must be one second or less",
+        );
+        check("lru_crawler crawl hash", "ERROR an unknown error happened");
+        for bad in ["0", "64", "x", "1,x", "-1"] {
+            check(
+                &format!("lru_crawler crawl {bad}"),
+                "BADCLASS invalid class id",
+            );
+            check(
+                &format!("lru_crawler metadump {bad}"),
+                "BADCLASS invalid class id",
+            );
+        }
+        check("lru_crawler crawl ,", "NOTSTARTED no items to crawl");
+        check("lru_crawler mgdump ,", "NOTSTARTED no items to crawl");
+        let fixture = Fixture::new();
+        check_on(&fixture, "lru_crawler tocrawl 7", "OK");
+        check_on(&fixture, "lru_crawler sleep 1000000", "OK");
+        check_on(&fixture, "lru_crawler d", "OK");
+        check_on(&fixture, "lru_crawler disable", "OK");
+        let tuning = fixture.service.store.tuning();
+        assert_eq!(
+            (tuning.crawler_items_max, tuning.crawler_sleep_micros),
+            (7, 1_000_000)
+        );
+        for word in ["crawl", "metadump", "mgdump"] {
+            let line = format!("lru_crawler {word} all");
+            check_on(&fixture, &line, "CLIENT_ERROR lru crawler disabled");
+        }
+        check_on(&fixture, "lru_crawler e", "OK");
+        assert!(fixture.service.store.tuning().has_crawler);
+    }
+
+    #[test]
+    fn dumps_begin_on_an_empty_queue_only() {
+        let mut fixture = Fixture::new();
+        for target in ["all", "hash", "1,2", "+1"] {
+            let (outcome, reply) = run(&fixture, &format!("lru_crawler metadump {target}"));
+            assert!(matches!(outcome, AdminOutcome::Dump(_)), "{target}");
+            assert_eq!(reply, "");
+        }
+        let tokens: [&[u8]; 3] = [b"lru_crawler", b"mgdump", b"all"];
+        let mut output = Output::new();
+        output.push(b"EN\r\n");
+        fixture.with(|context| execute(b"", &tokens, false, 27, &mut output, context));
+        assert_eq!(
+            text(&mut output),
+            "EN\r\nERROR cannot pipeline other commands before mgdump\r\n"
+        );
+        fixture.service.config.is_dump_enabled = false;
+        check_on(
+            &fixture,
+            "lru_crawler metadump all",
+            "ERROR metadump not allowed",
+        );
+        check_on(
+            &fixture,
+            "lru_crawler mgdump all",
+            "ERROR key dump not allowed",
+        );
+    }
+
+    #[test]
+    fn shutdown_aborts_the_connection() {
+        let mut fixture = Fixture::new();
+        check_on(&fixture, "shutdown x", "CLIENT_ERROR invalid shutdown mode");
+        check_on(
+            &fixture,
+            "shutdown noreply",
+            "CLIENT_ERROR invalid shutdown mode",
+        );
+        check_on(
+            &fixture,
+            "shutdown g x",
+            "CLIENT_ERROR invalid shutdown mode",
+        );
+        assert!(fixture.controls.lock().is_empty());
+        for line in ["shutdown", "shutdown g"] {
+            let (outcome, reply) = run(&fixture, line);
+            assert!(matches!(outcome, AdminOutcome::Abort));
+            assert_eq!(reply, "");
+        }
+        assert_eq!(
+            *fixture.controls.lock(),
+            [Control::Shutdown, Control::ShutdownGracefully]
+        );
+        fixture.service.config.is_shutdown_enabled = false;
+        check_on(&fixture, "shutdown", "SERVER_ERROR: shutdown not enabled");
+    }
+
+    #[test]
+    fn debug_words_need_their_option() {
+        let mut fixture = Fixture::new();
+        fixture.service.config.has_debug_commands = true;
+        let before = fixture.service.clock.now().seconds;
+        for (line, expected) in [
+            ("debugtime", "ERROR"),
+            ("debugtime 5x", "ERROR"),
+            ("debugtime p", "OK"),
+            ("debugtime 100", "OK"),
+            ("debugtime r", "OK"),
+            ("debugtime -1", "OK"),
+            ("debugitem", "ERROR"),
+            ("debugitem ref", "ERROR"),
+            ("debugitem x y", "ERROR"),
+            ("debugitem lock a", "OK"),
+            ("debugitem unref a", "OK"),
+        ] {
+            check_on(&fixture, line, expected);
+        }
+        let passed = fixture.service.clock.now().seconds - before;
+        assert!((99..=104).contains(&passed));
+    }
+}

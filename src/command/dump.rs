@@ -181,3 +181,84 @@ fn write_cachedump_line(
     *shown += 1;
     limit == 0 || *shown < limit
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::admin_testing::{Fixture, text};
+
+    #[track_caller]
+    fn check(format: Format, fixture: &Fixture, expected: &[&str]) {
+        let mut output = Output::new();
+        let mut dump = Dump::new(format, u64::MAX);
+        while !fixture.with(|context| dump.step(&mut output, context)) {}
+        let text = text(&mut output);
+        let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+        assert_eq!(lines.first(), Some(&"OK\r\n"));
+        let last = lines.len() - 1;
+        lines[1..last].sort_unstable();
+        assert_eq!(lines[1..], *expected);
+    }
+
+    #[test]
+    fn metadata_lines_end_in_a_space_and_a_bare_line_feed() {
+        let fixture = Fixture::new();
+        check(Format::Metadata, &fixture, &["END\r\n"]);
+        fixture.set(b"foo", b"bar", 0, 0, false);
+        fixture.set(b"a b#", b"bar", 5, 200, false);
+        fixture.set(b"dead", b"bar", 0, 99, false);
+        check(
+            Format::Metadata,
+            &fixture,
+            &[
+                "key=a%20b%23 exp=1700000200 la=1700000100 cas=2 fetch=no cls=1 size=70 flags=5 \n",
+                "key=foo exp=-1 la=1700000100 cas=2 fetch=no cls=1 size=65 flags=0 \n",
+                "END\r\n",
+            ],
+        );
+    }
+
+    #[test]
+    fn meta_gets_encode_binary_keys() {
+        let fixture = Fixture::new();
+        fixture.set(b"foo", b"bar", 0, 0, false);
+        fixture.set(b"\x00\xff\x10\x80", b"bar", 0, 0, true);
+        check(
+            Format::MetaGets,
+            &fixture,
+            &["mg AP8QgA== b\r\n", "mg foo\r\n", "EN\r\n"],
+        );
+    }
+
+    #[track_caller]
+    fn check_base64(bytes: &[u8], expected: &str) {
+        let mut out = Vec::new();
+        base64_encode(bytes, &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn base64_is_padded() {
+        check_base64(b"", "");
+        check_base64(b"f", "Zg==");
+        check_base64(b"fo", "Zm8=");
+        check_base64(b"foo", "Zm9v");
+        check_base64(b"foob", "Zm9vYg==");
+        check_base64(b"\xff\xfe\xfd", "//79");
+    }
+
+    #[test]
+    fn a_step_adds_nothing_while_the_output_is_full() {
+        let fixture = Fixture::new();
+        fixture.set(b"foo", b"bar", 0, 0, false);
+        let mut dump = Dump::new(Format::MetaGets, u64::MAX);
+        let mut output = Output::new();
+        output.push(&[0; OUTPUT_BYTES_MAX]);
+        assert!(!fixture.with(|context| dump.step(&mut output, context)));
+        assert!(!fixture.with(|context| dump.step(&mut output, context)));
+        assert_eq!(output.pending(), OUTPUT_BYTES_MAX + 4);
+        output.clear();
+        assert!(fixture.with(|context| dump.step(&mut output, context)));
+        assert_eq!(text(&mut output), "mg foo\r\nEN\r\n");
+    }
+}

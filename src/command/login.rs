@@ -71,7 +71,7 @@ impl Login {
                 Step::Close => {
                     return Progress {
                         consumed,
-                        next: Next::Abort(CloseReason::Normal),
+                        next: Next::Abort(CloseReason::Error),
                     };
                 }
                 Step::Used { bytes, reply } => (bytes, reply),
@@ -214,7 +214,8 @@ const ENTRY_BYTES_MAX: usize = 255;
 pub fn parse_auth_file(bytes: &[u8]) -> Result<Logins, String> {
     let mut logins = Logins::default();
     let mut rest = bytes;
-    while !rest.is_empty() && logins.pairs.len() < ENTRIES_MAX {
+    // An empty file is an empty entry, which is malformed.
+    while logins.pairs.is_empty() || (!rest.is_empty() && logins.pairs.len() < ENTRIES_MAX) {
         let line_bytes = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
         let entry_bytes = line_bytes.min(ENTRY_BYTES_MAX);
         let (entry, after) = rest.split_at(entry_bytes);
@@ -240,4 +241,178 @@ pub fn parse_auth_file(bytes: &[u8]) -> Result<Logins, String> {
         }
     }
     Ok(logins)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::admin_testing::{Fixture, text};
+
+    fn fixture() -> Fixture {
+        let fixture = Fixture::new();
+        fixture.set_logins(&[("u", "pw"), ("", "x"), ("a", ""), ("b", "c:d")]);
+        fixture
+    }
+
+    /// Feeds `input` to a new connection: what it answers, how much it uses and what it wants next.
+    #[track_caller]
+    fn check(input: &[u8], reply: &str, consumed: usize, next: Next) {
+        let fixture = fixture();
+        let mut output = Output::new();
+        let progress = fixture.with(|context| Login::new().process(input, &mut output, context));
+        assert_eq!(text(&mut output), reply);
+        assert_eq!(progress, Progress { consumed, next });
+    }
+
+    const MORE: Next = Next::Input { bytes: 0 };
+    const CLOSE: Next = Next::Abort(CloseReason::Error);
+
+    #[test]
+    fn a_pair_is_accepted_and_the_rest_left_alone() {
+        let stored = "STORED\r\n";
+        check(
+            b"set x 0 0 4\r\nu pw\r\nversion\r\n",
+            stored,
+            19,
+            Next::Yield,
+        );
+        check(b"set x 0 0 2\r\n x\r\n", stored, 17, Next::Yield);
+        check(b"set x 0 0 2\r\na \r\n", stored, 17, Next::Yield);
+        check(b"set x 0 0 5\r\nb c:d\r\n", stored, 20, Next::Yield);
+        check(b"setx x 0 0 4\r\nu pw\r\n", stored, 20, Next::Yield);
+        check(
+            b"set x 0 0 4 junk noreply\r\nu pw\r\n",
+            stored,
+            32,
+            Next::Yield,
+        );
+        check(b"set x 0 0 44\nu pw\r\n", stored, 19, Next::Yield);
+        check(b"set a 0 0 4\r\r\nu pw\r\n", stored, 20, Next::Yield);
+        check(
+            b"set x 0 0 5\r\nu pwx\r\nset x 0 0 4\r\nu pw\r\n",
+            stored,
+            39,
+            Next::Yield,
+        );
+    }
+
+    #[test]
+    fn refusals_have_memcacheds_words() {
+        let unauthenticated = "CLIENT_ERROR unauthenticated\r\n";
+        check(b"set x 0 0 x\r\nversion\r\n", unauthenticated, 22, MORE);
+        check(b"abcdef\r\n", unauthenticated, 8, MORE);
+        check(b"abcde\r\n", unauthenticated, 7, MORE);
+        check(b"version\r\nversion\r\n", unauthenticated, 18, MORE);
+        check(b"       \r\n", unauthenticated, 9, MORE);
+        let too_long = "CLIENT_ERROR auth token too long\r\n";
+        check(b"set x 0 0 16385\r\n", too_long, 17, MORE);
+        check(b"set x 0 0 4294967295\r\n", too_long, 22, MORE);
+        let ending = "CLIENT_ERROR bad command line termination\r\n";
+        check(b"set x 0 0 4\r\nu pwXX", ending, 19, MORE);
+        let format = "CLIENT_ERROR bad authentication token format\r\n";
+        check(b"set x 0 0 4\r\nupwx\r\n", format, 19, MORE);
+        check(b"set x 0 0 0\r\n\r\n", format, 15, MORE);
+        let failure = "CLIENT_ERROR authentication failure\r\n";
+        check(b"set x 0 0 3\r\n\r\n \r\n", failure, 18, MORE);
+        check(b"set x 0 0 4\r\nu p", "", 13, Next::Input { bytes: 6 });
+        check(b"set x 0 0 4\r\nu px\r\n", failure, 19, MORE);
+    }
+
+    #[test]
+    fn short_and_endless_lines_close_the_connection() {
+        check(b"a\n", "", 0, MORE);
+        check(b"\n", "", 0, MORE);
+        check(b"ab\n", "", 0, CLOSE);
+        check(b"abcd\r\n", "", 0, CLOSE);
+        check(
+            b" set x 0 0 4\r\nu pw\r\n",
+            "CLIENT_ERROR unauthenticated\r\n",
+            14,
+            CLOSE,
+        );
+        check(&[b'x'; LINE_BYTES_MAX], "", 0, MORE);
+        check(&[b'x'; LINE_BYTES_MAX + 1], "", 0, CLOSE);
+    }
+
+    #[test]
+    fn a_login_may_arrive_byte_by_byte() {
+        let fixture = fixture();
+        let input = b"set x 0 0 4\r\nu pw\r\n";
+        let mut login = Login::new();
+        let mut output = Output::new();
+        let mut start = 0;
+        for end in 0..=input.len() {
+            assert!(!login.is_done());
+            let progress =
+                fixture.with(|context| login.process(&input[start..end], &mut output, context));
+            start += progress.consumed;
+        }
+        assert!(login.is_done());
+        assert_eq!(
+            (start, text(&mut output).as_str()),
+            (input.len(), "STORED\r\n")
+        );
+    }
+
+    #[test]
+    fn attempts_are_counted() {
+        let fixture = fixture();
+        let input = b"set x 0 0 1\r\nx\r\nset x 0 0 3\r\nu x\r\nset x 0 0 4\r\nu pw\r\n";
+        fixture.with(|context| Login::new().process(input, &mut Output::new(), context));
+        let totals = fixture.service.worker_totals();
+        assert_eq!((totals.auth_cmds, totals.auth_errors), (2, 1));
+        *fixture.service.logins.lock() = None;
+        fixture.with(|context| Login::new().process(input, &mut Output::new(), context));
+        assert_eq!(fixture.service.worker_totals().auth_errors, 3);
+    }
+
+    #[track_caller]
+    fn check_file(bytes: &[u8], expected: Option<&[(&[u8], &[u8])]>) {
+        let pairs = parse_auth_file(bytes).ok().map(|logins| logins.pairs);
+        let expected = expected.map(|pairs| {
+            pairs
+                .iter()
+                .map(|(user, password)| (user.to_vec(), password.to_vec()))
+                .collect()
+        });
+        assert_eq!(pairs, expected, "{:?}", String::from_utf8_lossy(bytes));
+    }
+
+    #[test]
+    fn files_are_read_as_memcached_reads_them() {
+        check_file(b"u:p", Some(&[(b"u", b"p")]));
+        check_file(b":\n", Some(&[(b"", b"")]));
+        check_file(b"a:b:c\r\nx:y\r\n", Some(&[(b"a", b"b:c"), (b"x", b"y")]));
+        check_file(b"u:p\0z\nx:y\n", Some(&[(b"u", b"p")]));
+        for malformed in [
+            &b""[..],
+            b"\n",
+            b"u\n",
+            b"u:p\n\nx:y\n",
+            b"u:p\nx",
+            b"u\0:p\n",
+        ] {
+            check_file(malformed, None);
+        }
+        let nine: String = (1..10).map(|number| format!("x{number}:y\n")).collect();
+        let logins = parse_auth_file(nine.as_bytes()).unwrap();
+        assert_eq!(logins.pairs.len(), 8);
+        assert_eq!(
+            parse_auth_file(b"\n").unwrap_err(),
+            "has a malformed entry. Should be 'user:password'"
+        );
+    }
+
+    #[test]
+    fn a_long_entry_is_cut_off_and_is_the_last() {
+        let file = |password_bytes: usize| {
+            let password = "p".repeat(password_bytes);
+            parse_auth_file(format!("u:{password}\nx:y\n").as_bytes()).unwrap()
+        };
+        assert_eq!(file(252).pairs.len(), 2);
+        for password_bytes in [253, 300] {
+            let pairs = file(password_bytes).pairs;
+            assert_eq!((pairs.len(), pairs[0].1.len()), (1, 253));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! and the store, and neither sockets nor threads.
 //!
 //! One file per family: `retrieval` (get gets gat gats), `storage` (set … cas, ms' data), `arithmetic` (incr decr),
-//! `removal` (delete touch), `meta/` (mg ms md ma mn me), `binary/`, `admin` (flush_all … slabs), `statistics`
+//! `removal` (delete touch), `meta/` (mg ms md ma mn me), `binary/`, `admin` (flush_all … slabs), `statistics/`
 //! (stats), `dump` (cachedump metadump mgdump), `watch`, `login` (-Y). `text` and `binary` dispatch.
 
 pub mod admin;
