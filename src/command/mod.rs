@@ -2,14 +2,22 @@
 //! and the store, and neither sockets nor threads.
 //!
 //! One file per family: `retrieval` (get gets gat gats), `storage` (set … cas, ms' data), `arithmetic` (incr decr),
-//! `removal` (delete touch), `meta/` (mg ms md ma mn me), `binary/`, `admin` (flush_all … slabs), `statistics`
+//! `removal` (delete touch), `meta/` (mg ms md ma mn me), `binary/`, `admin` (flush_all … slabs), `statistics/`
 //! (stats), `dump` (cachedump metadump mgdump), `watch`, `login` (-Y). `text` and `binary` dispatch.
 
+pub mod admin;
+mod admin_numbers;
+#[cfg(test)]
+mod admin_testing;
 pub mod apply;
+pub mod dump;
 pub mod event_lines;
+pub mod login;
 pub mod output;
 pub mod service;
 pub mod session;
+pub mod statistics;
+pub mod watch;
 
 pub use output::Output;
 pub use service::{Config, Context, Control, Service};

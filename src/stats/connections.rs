@@ -121,6 +121,27 @@ impl ConnectionTable {
         self.entries.lock().len()
     }
 
+    /// Replies queued on all connections.
+    pub fn replies_waiting(&self) -> u64 {
+        self.entries
+            .lock()
+            .iter()
+            .map(|entry| u64::from(entry.replies_waiting.load(Ordering::Relaxed)))
+            .sum()
+    }
+
+    /// `stats reset`.
+    pub fn reset_counters(&self) {
+        for counter in [
+            &self.total,
+            &self.rejected,
+            &self.listen_disabled,
+            &self.listen_disabled_micros,
+        ] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// All entries, sorted by descriptor.
     pub fn list(&self) -> Vec<Arc<ConnectionEntry>> {
         let mut list = self.entries.lock().clone();

@@ -1,0 +1,264 @@
+//! Lists of keys: `lru_crawler metadump`, `lru_crawler mgdump` and `stats cachedump`.
+//!
+//! A dump runs in steps between which other connections get their turn. A step visits the store a bounded number of
+//! times and adds nothing while the client has not taken what is queued, so a dump of any size needs little memory. A
+//! key that stays in the store from the dump's beginning to its end is listed.
+
+use std::io::Write;
+
+use crate::store::{DumpCursor, ItemView};
+
+use super::event_lines::uri_encode;
+use super::output::Output;
+use super::service::Context;
+
+/// What a dump writes about each item.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// `metadump`: `key=... exp=... la=... cas=... fetch=... cls=... size=... flags=... `.
+    Metadata,
+    /// `mgdump`: a meta get command for each key.
+    MetaGets,
+}
+
+/// A dump in progress.
+#[derive(Debug)]
+pub struct Dump {
+    format: Format,
+    /// Bit n is class n.
+    classes: u64,
+    /// `None` when all items were visited.
+    cursor: Option<DumpCursor>,
+    is_begun: bool,
+}
+
+/// Queued bytes above which a step adds nothing.
+const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// Items asked for in one visit to the store.
+const VISIT_ITEMS_MAX: usize = 64;
+/// Visits to the store in one step; bounds a step through empty regions.
+const STEP_VISITS_MAX: usize = 32;
+
+impl Dump {
+    /// A dump of the items of `classes` (bit n is class n) from the start.
+    pub fn new(format: Format, classes: u64) -> Self {
+        Self {
+            format,
+            classes,
+            cursor: Some(DumpCursor::default()),
+            is_begun: false,
+        }
+    }
+
+    /// Adds the next lines; true when the dump is complete, its last line included. Call it again once the client has
+    /// taken some of the output.
+    pub fn step(&mut self, output: &mut Output, context: &mut Context<'_>) -> bool {
+        if !self.is_begun {
+            output.push(b"OK\r\n");
+            self.is_begun = true;
+        }
+        let (format, now) = (self.format, context.now);
+        for _ in 0..STEP_VISITS_MAX {
+            let Some(cursor) = self.cursor else {
+                output.push(match format {
+                    Format::Metadata => b"END\r\n",
+                    Format::MetaGets => b"EN\r\n",
+                });
+                return true;
+            };
+            if output.pending() >= OUTPUT_BYTES_MAX {
+                return false;
+            }
+            let out = output.bytes();
+            let store = &context.service.store;
+            self.cursor =
+                store.dump(
+                    cursor,
+                    self.classes,
+                    VISIT_ITEMS_MAX,
+                    now,
+                    &mut |item| match format {
+                        Format::Metadata => write_metadata(item, context, out),
+                        Format::MetaGets => write_meta_get(item, out),
+                    },
+                );
+        }
+        false
+    }
+}
+
+fn write_metadata(item: &ItemView<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"key=");
+    uri_encode(item.key(), out);
+    let exptime = match item.exptime() {
+        0 => -1,
+        exptime => context.now.unix(exptime),
+    };
+    // The line ends with a space and a bare line feed. Writing to a vector does not fail.
+    let _ = writeln!(
+        out,
+        " exp={exptime} la={} cas={} fetch={} cls={} size={} flags={} ",
+        context.now.unix(item.last_access()),
+        item.cas(),
+        if item.is_fetched() { "yes" } else { "no" },
+        item.class(),
+        item.item_bytes(),
+        item.flags(),
+    );
+}
+
+fn write_meta_get(item: &ItemView<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"mg ");
+    if item.marks().is_binary_key {
+        base64_encode(item.key(), out);
+        out.extend_from_slice(b" b");
+    } else {
+        out.extend_from_slice(item.key());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `bytes` in base64 with padding.
+fn base64_encode(bytes: &[u8], out: &mut Vec<u8>) {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for group in bytes.chunks(3) {
+        let mut bits = 0;
+        for index in 0..3 {
+            bits = bits << 8 | u32::from(group.get(index).copied().unwrap_or(0));
+        }
+        for index in 0..4 {
+            let sextet = (bits >> (18 - 6 * index)) as usize & 63;
+            out.push(if index > group.len() {
+                b'='
+            } else {
+                ALPHABET[sextet]
+            });
+        }
+    }
+}
+
+/// Most bytes of a `stats cachedump` reply, `END` included.
+const CACHEDUMP_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// `stats cachedump`: the items of one class' COLD segment from the newest on, `limit` at most (0 is all that fit).
+/// Keys that were given in base64 are left out.
+pub fn cachedump(class: u8, limit: u32, output: &mut Output, context: &Context<'_>) {
+    let out = output.bytes();
+    let (start, now) = (out.len(), context.now);
+    let mut shown = 0;
+    context.service.store.cachedump(class, now, &mut |item| {
+        write_cachedump_line(item, context, start, &mut shown, limit, out)
+    });
+    out.extend_from_slice(b"END\r\n");
+}
+
+/// Writes one line; false when no further line is wanted.
+fn write_cachedump_line(
+    item: &ItemView<'_>,
+    context: &Context<'_>,
+    start: usize,
+    shown: &mut u32,
+    limit: u32,
+    out: &mut Vec<u8>,
+) -> bool {
+    if item.marks().is_binary_key {
+        return true;
+    }
+    let line_start = out.len();
+    // A key is cut off at a NUL, as in memcached.
+    let key = item.key().split(|&byte| byte == 0).next();
+    out.extend_from_slice(b"ITEM ");
+    out.extend_from_slice(key.unwrap_or_default());
+    let exptime = match item.exptime() {
+        0 => 0,
+        exptime => context.now.unix(exptime),
+    };
+    let _ = write!(out, " [{} b; {exptime} s]\r\n", item.value().len());
+    if out.len() - start + b"END\r\n\0".len() > CACHEDUMP_BYTES_MAX {
+        out.truncate(line_start);
+        return false;
+    }
+    *shown += 1;
+    limit == 0 || *shown < limit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::admin_testing::{Fixture, text};
+
+    #[track_caller]
+    fn check(format: Format, fixture: &Fixture, expected: &[&str]) {
+        let mut output = Output::new();
+        let mut dump = Dump::new(format, u64::MAX);
+        while !fixture.with(|context| dump.step(&mut output, context)) {}
+        let text = text(&mut output);
+        let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+        assert_eq!(lines.first(), Some(&"OK\r\n"));
+        let last = lines.len() - 1;
+        lines[1..last].sort_unstable();
+        assert_eq!(lines[1..], *expected);
+    }
+
+    #[test]
+    fn metadata_lines_end_in_a_space_and_a_bare_line_feed() {
+        let fixture = Fixture::new();
+        check(Format::Metadata, &fixture, &["END\r\n"]);
+        fixture.set(b"foo", b"bar", 0, 0, false);
+        fixture.set(b"a b#", b"bar", 5, 200, false);
+        fixture.set(b"dead", b"bar", 0, 99, false);
+        check(
+            Format::Metadata,
+            &fixture,
+            &[
+                "key=a%20b%23 exp=1700000200 la=1700000100 cas=2 fetch=no cls=1 size=70 flags=5 \n",
+                "key=foo exp=-1 la=1700000100 cas=2 fetch=no cls=1 size=65 flags=0 \n",
+                "END\r\n",
+            ],
+        );
+    }
+
+    #[test]
+    fn meta_gets_encode_binary_keys() {
+        let fixture = Fixture::new();
+        fixture.set(b"foo", b"bar", 0, 0, false);
+        fixture.set(b"\x00\xff\x10\x80", b"bar", 0, 0, true);
+        check(
+            Format::MetaGets,
+            &fixture,
+            &["mg AP8QgA== b\r\n", "mg foo\r\n", "EN\r\n"],
+        );
+    }
+
+    #[track_caller]
+    fn check_base64(bytes: &[u8], expected: &str) {
+        let mut out = Vec::new();
+        base64_encode(bytes, &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn base64_is_padded() {
+        check_base64(b"", "");
+        check_base64(b"f", "Zg==");
+        check_base64(b"fo", "Zm8=");
+        check_base64(b"foo", "Zm9v");
+        check_base64(b"foob", "Zm9vYg==");
+        check_base64(b"\xff\xfe\xfd", "//79");
+    }
+
+    #[test]
+    fn a_step_adds_nothing_while_the_output_is_full() {
+        let fixture = Fixture::new();
+        fixture.set(b"foo", b"bar", 0, 0, false);
+        let mut dump = Dump::new(Format::MetaGets, u64::MAX);
+        let mut output = Output::new();
+        output.push(&[0; OUTPUT_BYTES_MAX]);
+        assert!(!fixture.with(|context| dump.step(&mut output, context)));
+        assert!(!fixture.with(|context| dump.step(&mut output, context)));
+        assert_eq!(output.pending(), OUTPUT_BYTES_MAX + 4);
+        output.clear();
+        assert!(fixture.with(|context| dump.step(&mut output, context)));
+        assert_eq!(text(&mut output), "mg foo\r\nEN\r\n");
+    }
+}

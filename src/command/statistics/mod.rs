@@ -1,0 +1,138 @@
+//! `stats`: the sub-commands of the text protocol, and for the binary one the lists behind them.
+//!
+//! Each list is a function that hands names and values to an emitter, so that both protocols share it. The general list
+//! is one table in [`general`]; a counter is one row there.
+
+pub mod classes;
+pub mod general;
+pub mod settings;
+
+use crate::base::sync::Ordering;
+
+use super::admin_numbers::{is_keyword, parse_u32};
+use super::dump;
+use super::output::Output;
+use super::service::Context;
+
+pub use classes::{items, sizes, slabs};
+pub use general::general;
+pub use settings::settings;
+
+/// Takes one statistic: name and value.
+pub type Emit<'a> = &'a mut dyn FnMut(&str, &str);
+
+/// Executes `stats`, `tokens[0]`. Sub-commands are tried in memcached's order; all but the last three may be
+/// abbreviated.
+pub fn execute(tokens: &[&[u8]], output: &mut Output, context: &mut Context<'_>) {
+    let Some(word) = tokens.get(1) else {
+        return list(output, |emit| general(context, emit));
+    };
+    if is_keyword(word, "reset") {
+        reset(context);
+        output.push(b"RESET\r\n");
+    } else if is_keyword(word, "detail") {
+        detail(tokens.get(2).copied(), output, context);
+    } else if is_keyword(word, "settings") {
+        list(output, |emit| settings(context, emit));
+    } else if is_keyword(word, "cachedump") {
+        cachedump(tokens, output, context);
+    } else if is_keyword(word, "conns") {
+        list(output, |emit| connections(context, emit));
+    } else {
+        match *word {
+            b"items" => list(output, |emit| items(context, emit)),
+            b"slabs" => list(output, |emit| slabs(context, emit)),
+            b"sizes" => list(output, |emit| sizes(context, emit)),
+            _ => output.push(b"ERROR\r\n"),
+        }
+    }
+}
+
+/// Writes what `fill` emits as `STAT` lines, then `END`.
+fn list(output: &mut Output, fill: impl FnOnce(Emit<'_>)) {
+    let out = output.bytes();
+    fill(&mut |name, value| {
+        out.extend_from_slice(b"STAT ");
+        out.extend_from_slice(name.as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    });
+    out.extend_from_slice(b"END\r\n");
+}
+
+/// `stats reset`: sets all counters to zero; what describes the present state stays.
+pub fn reset(context: &Context<'_>) {
+    let service = context.service;
+    for worker in &service.workers {
+        worker.reset();
+    }
+    service.store.reset_counters();
+    service.connections.reset_counters();
+    service.events.reset_counters();
+    service.prefixes.reset();
+}
+
+fn detail(word: Option<&[u8]>, output: &mut Output, context: &Context<'_>) {
+    let service = context.service;
+    if !service.config.is_dump_enabled {
+        return output.push(b"CLIENT_ERROR stats detail not allowed\r\n");
+    }
+    let is = |name: &str| word.is_some_and(|word| is_keyword(word, name));
+    if is("on") || is("off") {
+        service.prefixes.set_enabled(is("on"));
+        output.push(b"OK\r\n");
+    } else if is("dump") {
+        service.prefixes.dump(output.bytes());
+    } else {
+        output.push(b"CLIENT_ERROR usage: stats detail on|off|dump\r\n");
+    }
+}
+
+/// Number of slab class ids, id 0 included.
+const CLASSES_MAX: u32 = 64;
+
+fn cachedump(tokens: &[&[u8]], output: &mut Output, context: &Context<'_>) {
+    if !context.service.config.is_dump_enabled {
+        return output.push(b"CLIENT_ERROR stats cachedump not allowed\r\n");
+    }
+    let [_, _, class, limit, ..] = tokens else {
+        return output.push(b"CLIENT_ERROR bad command line\r\n");
+    };
+    match (parse_u32(class), parse_u32(limit)) {
+        (Some(class @ 0..CLASSES_MAX), Some(limit)) => {
+            dump::cachedump(class as u8, limit, output, context);
+        }
+        (Some(_), Some(_)) => output.push(b"CLIENT_ERROR Illegal slab id\r\n"),
+        _ => output.push(b"CLIENT_ERROR bad command line format\r\n"),
+    }
+}
+
+/// `stats conns`: open connections and listeners by descriptor.
+pub fn connections(context: &Context<'_>, emit: Emit<'_>) {
+    let now = context.now.seconds;
+    for entry in context.service.connections.list() {
+        let mut field =
+            |name: &str, value: &str| emit(&format!("{}:{name}", entry.descriptor), value);
+        if entry.address.starts_with("udp") {
+            field("UDP", "UDP");
+        }
+        field("addr", &entry.address);
+        if !entry.listen_address.is_empty() {
+            field("listen_addr", &entry.listen_address);
+        }
+        field("state", entry.state_name());
+        let replies_waiting = entry.replies_waiting.load(Ordering::Relaxed);
+        if replies_waiting > 0 {
+            field("resps_waiting", &replies_waiting.to_string());
+        }
+        let last_command = entry.last_command.load(Ordering::Relaxed);
+        field(
+            "secs_since_last_cmd",
+            &now.saturating_sub(last_command).to_string(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;
