@@ -8,9 +8,7 @@
 use crate::base::sync::Ordering;
 use crate::store::{Crawl, DebugItem, Reassign, Tuning};
 
-use super::admin_numbers::{
-    is_keyword, parse_class_id, parse_double, parse_i32, parse_i64, parse_u32,
-};
+use super::admin_numbers::{is_keyword, parse_class_id, parse_double, parse_i32, parse_i64, parse_u32};
 use super::dump::{Dump, Format};
 use super::output::Output;
 use super::service::{Context, Control};
@@ -111,9 +109,7 @@ fn cache_memlimit(tokens: &[&[u8]], context: &Context<'_>) -> Answer {
     match tokens.get(1).and_then(|token| parse_u32(token)) {
         None => ERROR,
         Some(0..8) => Answer::Line("MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m"),
-        Some(1_000_000_001..) => {
-            Answer::Line("MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes")
-        }
+        Some(1_000_000_001..) => Answer::Line("MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes"),
         Some(mebibytes) => {
             let store = &context.service.store;
             store.set_memory_limit((mebibytes as usize).saturating_mul(1 << 20));
@@ -188,12 +184,8 @@ fn tune(context: &Context<'_>, change: impl FnOnce(&mut Tuning)) -> Answer {
 fn lru_crawler(tokens: &[&[u8]], output: &Output, context: &Context<'_>) -> Answer {
     match tokens {
         [_, word, classes] if is_keyword(word, "crawl") => crawl(classes, context),
-        [_, word, classes] if is_keyword(word, "metadump") => {
-            dump(Format::Metadata, classes, output, context)
-        }
-        [_, word, classes] if is_keyword(word, "mgdump") => {
-            dump(Format::MetaGets, classes, output, context)
-        }
+        [_, word, classes] if is_keyword(word, "metadump") => dump(Format::Metadata, classes, output, context),
+        [_, word, classes] if is_keyword(word, "mgdump") => dump(Format::MetaGets, classes, output, context),
         [_, word, items] if is_keyword(word, "tocrawl") => match parse_u32(items) {
             Some(items) => tune(context, |tuning| tuning.crawler_items_max = items),
             None => BAD_FORMAT,
@@ -209,9 +201,7 @@ fn lru_crawler(tokens: &[&[u8]], output: &Output, context: &Context<'_>) -> Answ
             }
             tune(context, |tuning| tuning.has_crawler = true)
         }
-        [_, word] if is_keyword(word, "disable") => {
-            tune(context, |tuning| tuning.has_crawler = false)
-        }
+        [_, word] if is_keyword(word, "disable") => tune(context, |tuning| tuning.has_crawler = false),
         _ => ERROR,
     }
 }
@@ -238,10 +228,7 @@ fn parse_target(token: &[u8]) -> Option<Target> {
         _ => {}
     }
     let mut classes = 0;
-    for id in token
-        .split(|&byte| byte == b',')
-        .filter(|id| !id.is_empty())
-    {
+    for id in token.split(|&byte| byte == b',').filter(|id| !id.is_empty()) {
         match parse_class_id(id) {
             Some(id @ 1..CLASSES_MAX) => classes |= 1 << id,
             _ => return None,
@@ -259,7 +246,7 @@ fn crawl(token: &[u8], context: &Context<'_>) -> Answer {
         None => BAD_CLASS,
         Some(Target::Hash) => Answer::Line("ERROR an unknown error happened"),
         Some(Target::Classes(0)) => NOTHING_TO_CRAWL,
-        Some(Target::Classes(classes)) => match store.crawl(classes) {
+        Some(Target::Classes(classes)) => match store.crawl(classes, context.now) {
             Crawl::Started => OK,
             Crawl::Busy => Answer::Line("BUSY currently processing crawler request"),
             Crawl::NotStarted => NOTHING_TO_CRAWL,
@@ -294,12 +281,8 @@ fn dump(format: Format, token: &[u8], output: &Output, context: &Context<'_>) ->
 
 fn slabs(tokens: &[&[u8]], context: &Context<'_>) -> Answer {
     match tokens {
-        [_, word, source, target] if is_keyword(word, "reassign") => {
-            reassign(source, target, context)
-        }
-        [_, word, what, rest @ ..] if is_keyword(word, "automove") => {
-            automove(what, rest.first().copied(), context)
-        }
+        [_, word, source, target] if is_keyword(word, "reassign") => reassign(source, target, context),
+        [_, word, what, rest @ ..] if is_keyword(word, "automove") => automove(what, rest.first().copied(), context),
         _ => ERROR,
     }
 }
@@ -409,16 +392,7 @@ mod tests {
         let tokens: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
         let is_noreply = tokens.last() == Some(&&b"noreply"[..]);
         let mut output = Output::new();
-        let outcome = fixture.with(|context| {
-            execute(
-                line.as_bytes(),
-                &tokens,
-                is_noreply,
-                27,
-                &mut output,
-                context,
-            )
-        });
+        let outcome = fixture.with(|context| execute(line.as_bytes(), &tokens, is_noreply, 27, &mut output, context));
         (outcome, text(&mut output))
     }
 
@@ -439,16 +413,7 @@ mod tests {
     #[test]
     fn other_words_are_unknown() {
         let fixture = Fixture::new();
-        for line in [
-            "",
-            "get a",
-            "flush",
-            "FLUSH_ALL",
-            "debugtime 5",
-            "debugitem ref a",
-            "extstore",
-            "misbehave",
-        ] {
+        for line in ["", "get a", "flush", "FLUSH_ALL", "debugtime 5", "debugitem ref a", "extstore", "misbehave"] {
             let (outcome, reply) = run(&fixture, line);
             assert!(matches!(outcome, AdminOutcome::Unknown), "{line}");
             assert_eq!(reply, "");
@@ -480,10 +445,7 @@ mod tests {
         let fixture = Fixture::new();
         check_on(&fixture, "verbosity 1 x", "OK");
         check_on(&fixture, "verbosity 9 noreply", "OK");
-        assert_eq!(
-            *fixture.controls.lock(),
-            [Control::Verbosity(1), Control::Verbosity(2)]
-        );
+        assert_eq!(*fixture.controls.lock(), [Control::Verbosity(1), Control::Verbosity(2)]);
         assert_eq!(fixture.service.verbosity.load(Ordering::Relaxed), 2);
     }
 
@@ -491,16 +453,10 @@ mod tests {
     fn cache_memlimit_takes_mebibytes() {
         check("cache_memlimit", "ERROR");
         check("cache_memlimit x", "ERROR");
-        check(
-            "cache_memlimit 7",
-            "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m",
-        );
+        check("cache_memlimit 7", "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m");
         check("cache_memlimit 8 junk", "OK");
         check("cache_memlimit 1000000000", "OK");
-        check(
-            "cache_memlimit 1000000001",
-            "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes",
-        );
+        check("cache_memlimit 1000000001", "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes");
     }
 
     #[test]
@@ -512,18 +468,9 @@ mod tests {
         check("lru temp_ttl x", "ERROR");
         check("lru tune 10 20 0.1", "ERROR");
         check("lru tune 10 20 0.1 0.2x", "ERROR");
-        check(
-            "lru tune 50 40 0.1 1",
-            "ERROR hot and warm pcts must not exceed 80",
-        );
-        check(
-            "lru tune 4294967295 2 0.1 1",
-            "ERROR hot and warm pcts must not exceed 80",
-        );
-        check(
-            "lru tune 10 20 0 1",
-            "ERROR hot/warm age factors must be greater than 0",
-        );
+        check("lru tune 50 40 0.1 1", "ERROR hot and warm pcts must not exceed 80");
+        check("lru tune 4294967295 2 0.1 1", "ERROR hot and warm pcts must not exceed 80");
+        check("lru tune 10 20 0 1", "ERROR hot/warm age factors must be greater than 0");
         let fixture = Fixture::new();
         check_on(&fixture, "lru tune 10 25 0.1 3 junk", "OK");
         check_on(&fixture, "lru m f", "OK");
@@ -538,10 +485,7 @@ mod tests {
         let tuning = fixture.service.store.tuning();
         assert!(tuning.is_segmented && !tuning.has_temp_lru);
         assert_eq!(tuning.temporary_ttl_seconds, 9);
-        fixture
-            .service
-            .store
-            .tune(|tuning| tuning.has_maintainer = false);
+        fixture.service.store.tune(|tuning| tuning.has_maintainer = false);
         check_on(&fixture, "lru mode flat", "ERROR");
         check_on(&fixture, "lru temp_ttl 9", "ERROR");
         check_on(&fixture, "lru tune 10 20 1 1", "OK");
@@ -555,14 +499,8 @@ mod tests {
         check("slabs a 3", "ERROR");
         check("slabs automove x", BAD_FORMAT);
         check("slabs automove window", BAD_FORMAT);
-        check(
-            "slabs automove window 2",
-            "CLIENT_ERROR automove window too low or too high",
-        );
-        check(
-            "slabs automove window 1801",
-            "CLIENT_ERROR automove window too low or too high",
-        );
+        check("slabs automove window 2", "CLIENT_ERROR automove window too low or too high");
+        check("slabs automove window 1801", "CLIENT_ERROR automove window too low or too high");
         check("slabs automove ratio", "ERROR");
         check("slabs automove ratio x", "ERROR");
         check("slabs automove freeratio 0.5", "OK");
@@ -582,15 +520,8 @@ mod tests {
         check("slabs reassign a 1", BAD_FORMAT);
         check("slabs reassign 1 2147483648", BAD_FORMAT);
         check("slabs r 1 2", "NOSPARE source class has no spare pages");
-        let fixture = Fixture::with_store(store::Config {
-            has_slab_reassign: false,
-            ..store::Config::default()
-        });
-        check_on(
-            &fixture,
-            "slabs reassign a b",
-            "CLIENT_ERROR slab reassignment disabled",
-        );
+        let fixture = Fixture::with_store(store::Config { has_slab_reassign: false, ..store::Config::default() });
+        check_on(&fixture, "slabs reassign a b", "CLIENT_ERROR slab reassignment disabled");
     }
 
     #[test]
@@ -598,26 +529,14 @@ mod tests {
         check("lru_crawler", "ERROR");
         check("lru_crawler x", "ERROR");
         check("lru_crawler disable noreply", "ERROR");
-        check(
-            "lru_crawler enable",
-            "ERROR failed to start lru crawler thread",
-        );
+        check("lru_crawler enable", "ERROR failed to start lru crawler thread");
         check("lru_crawler tocrawl x", BAD_FORMAT);
         check("lru_crawler sleep x", BAD_FORMAT);
-        check(
-            "lru_crawler sleep 1000001",
-            "CLIENT_ERROR sleep must be one second or less",
-        );
+        check("lru_crawler sleep 1000001", "CLIENT_ERROR sleep must be one second or less");
         check("lru_crawler crawl hash", "ERROR an unknown error happened");
         for bad in ["0", "64", "x", "1,x", "-1"] {
-            check(
-                &format!("lru_crawler crawl {bad}"),
-                "BADCLASS invalid class id",
-            );
-            check(
-                &format!("lru_crawler metadump {bad}"),
-                "BADCLASS invalid class id",
-            );
+            check(&format!("lru_crawler crawl {bad}"), "BADCLASS invalid class id");
+            check(&format!("lru_crawler metadump {bad}"), "BADCLASS invalid class id");
         }
         check("lru_crawler crawl ,", "NOTSTARTED no items to crawl");
         check("lru_crawler mgdump ,", "NOTSTARTED no items to crawl");
@@ -627,10 +546,7 @@ mod tests {
         check_on(&fixture, "lru_crawler d", "OK");
         check_on(&fixture, "lru_crawler disable", "OK");
         let tuning = fixture.service.store.tuning();
-        assert_eq!(
-            (tuning.crawler_items_max, tuning.crawler_sleep_micros),
-            (7, 1_000_000)
-        );
+        assert_eq!((tuning.crawler_items_max, tuning.crawler_sleep_micros), (7, 1_000_000));
         for word in ["crawl", "metadump", "mgdump"] {
             let line = format!("lru_crawler {word} all");
             check_on(&fixture, &line, "CLIENT_ERROR lru crawler disabled");
@@ -651,47 +567,25 @@ mod tests {
         let mut output = Output::new();
         output.push(b"EN\r\n");
         fixture.with(|context| execute(b"", &tokens, false, 27, &mut output, context));
-        assert_eq!(
-            text(&mut output),
-            "EN\r\nERROR cannot pipeline other commands before mgdump\r\n"
-        );
+        assert_eq!(text(&mut output), "EN\r\nERROR cannot pipeline other commands before mgdump\r\n");
         fixture.service.config.is_dump_enabled = false;
-        check_on(
-            &fixture,
-            "lru_crawler metadump all",
-            "ERROR metadump not allowed",
-        );
-        check_on(
-            &fixture,
-            "lru_crawler mgdump all",
-            "ERROR key dump not allowed",
-        );
+        check_on(&fixture, "lru_crawler metadump all", "ERROR metadump not allowed");
+        check_on(&fixture, "lru_crawler mgdump all", "ERROR key dump not allowed");
     }
 
     #[test]
     fn shutdown_aborts_the_connection() {
         let mut fixture = Fixture::new();
         check_on(&fixture, "shutdown x", "CLIENT_ERROR invalid shutdown mode");
-        check_on(
-            &fixture,
-            "shutdown noreply",
-            "CLIENT_ERROR invalid shutdown mode",
-        );
-        check_on(
-            &fixture,
-            "shutdown g x",
-            "CLIENT_ERROR invalid shutdown mode",
-        );
+        check_on(&fixture, "shutdown noreply", "CLIENT_ERROR invalid shutdown mode");
+        check_on(&fixture, "shutdown g x", "CLIENT_ERROR invalid shutdown mode");
         assert!(fixture.controls.lock().is_empty());
         for line in ["shutdown", "shutdown g"] {
             let (outcome, reply) = run(&fixture, line);
             assert!(matches!(outcome, AdminOutcome::Abort));
             assert_eq!(reply, "");
         }
-        assert_eq!(
-            *fixture.controls.lock(),
-            [Control::Shutdown, Control::ShutdownGracefully]
-        );
+        assert_eq!(*fixture.controls.lock(), [Control::Shutdown, Control::ShutdownGracefully]);
         fixture.service.config.is_shutdown_enabled = false;
         check_on(&fixture, "shutdown", "SERVER_ERROR: shutdown not enabled");
     }

@@ -57,9 +57,7 @@ fn digits(token: &[u8]) -> Option<u64> {
         if !byte.is_ascii_digit() {
             return None;
         }
-        number = number
-            .checked_mul(10)?
-            .checked_add(u64::from(byte - b'0'))?;
+        number = number.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
     }
     Some(number)
 }
@@ -96,10 +94,7 @@ fn first_word(token: &[u8]) -> Option<&[u8]> {
     let is_space = |byte: u8| byte == b' ' || (9..=13).contains(&byte);
     let start = token.iter().position(|&byte| !is_space(byte))?;
     let rest = &token[start..];
-    let end = rest
-        .iter()
-        .position(|&byte| is_space(byte) || byte == 0)
-        .unwrap_or(rest.len());
+    let end = rest.iter().position(|&byte| is_space(byte) || byte == 0).unwrap_or(rest.len());
     (end > 0).then(|| &rest[..end])
 }
 

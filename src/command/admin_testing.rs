@@ -20,10 +20,7 @@ pub struct Fixture {
 }
 
 /// The time of all calls: 38 seconds after the start.
-pub const NOW: Now = Now {
-    seconds: 100,
-    epoch: 1_700_000_000,
-};
+pub const NOW: Now = Now { seconds: 100, epoch: 1_700_000_000 };
 
 impl Fixture {
     pub fn new() -> Self {
@@ -59,41 +56,22 @@ impl Fixture {
 
     /// Runs `call` with a context of worker 0.
     pub fn with<R>(&self, call: impl FnOnce(&mut Context<'_>) -> R) -> R {
-        call(&mut Context {
-            service: &self.service,
-            worker: 0,
-            now: NOW,
-            wake: &self.wake,
-            scratch: &mut Vec::new(),
-        })
+        call(&mut Context { service: &self.service, worker: 0, now: NOW, wake: &self.wake, scratch: &mut Vec::new() })
     }
 
     /// Stores an item.
     pub fn set(&self, key: &[u8], value: &[u8], flags: u32, exptime: u32, is_binary_key: bool) {
         let store = &self.service.store;
-        let marks = Marks {
-            is_binary_key,
-            ..Marks::default()
-        };
+        let marks = Marks { is_binary_key, ..Marks::default() };
         store.entry(key, store.hash(key), NOW, |entry| {
-            entry
-                .insert(NewItem {
-                    flags,
-                    exptime,
-                    cas: Some(2),
-                    value: NewValue::Bytes(value),
-                    marks,
-                })
-                .unwrap();
+            entry.insert(NewItem { flags, exptime, cas: Some(2), value: NewValue::Bytes(value), marks }).unwrap();
         });
     }
 
     /// Sets the accepted logins.
     pub fn set_logins(&self, pairs: &[(&str, &str)]) {
-        let pairs = pairs
-            .iter()
-            .map(|(user, password)| (user.as_bytes().to_vec(), password.as_bytes().to_vec()))
-            .collect();
+        let pairs =
+            pairs.iter().map(|(user, password)| (user.as_bytes().to_vec(), password.as_bytes().to_vec())).collect();
         *self.service.logins.lock() = Some(Arc::new(Logins { pairs }));
     }
 

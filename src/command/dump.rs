@@ -8,9 +8,9 @@ use std::io::Write;
 
 use crate::store::{DumpCursor, ItemView};
 
-use super::event_lines::uri_encode;
 use super::output::Output;
 use super::service::Context;
+use crate::base::key::uri_encode;
 
 /// What a dump writes about each item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,12 +42,7 @@ const STEP_VISITS_MAX: usize = 32;
 impl Dump {
     /// A dump of the items of `classes` (bit n is class n) from the start.
     pub fn new(format: Format, classes: u64) -> Self {
-        Self {
-            format,
-            classes,
-            cursor: Some(DumpCursor::default()),
-            is_begun: false,
-        }
+        Self { format, classes, cursor: Some(DumpCursor::default()), is_begun: false }
     }
 
     /// Adds the next lines; true when the dump is complete, its last line included. Call it again once the client has
@@ -71,17 +66,10 @@ impl Dump {
             }
             let out = output.bytes();
             let store = &context.service.store;
-            self.cursor =
-                store.dump(
-                    cursor,
-                    self.classes,
-                    VISIT_ITEMS_MAX,
-                    now,
-                    &mut |item| match format {
-                        Format::Metadata => write_metadata(item, context, out),
-                        Format::MetaGets => write_meta_get(item, out),
-                    },
-                );
+            self.cursor = store.dump(cursor, self.classes, VISIT_ITEMS_MAX, now, &mut |item| match format {
+                Format::Metadata => write_metadata(item, context, out),
+                Format::MetaGets => write_meta_get(item, out),
+            });
         }
         false
     }
@@ -128,11 +116,7 @@ fn base64_encode(bytes: &[u8], out: &mut Vec<u8>) {
         }
         for index in 0..4 {
             let sextet = (bits >> (18 - 6 * index)) as usize & 63;
-            out.push(if index > group.len() {
-                b'='
-            } else {
-                ALPHABET[sextet]
-            });
+            out.push(if index > group.len() { b'=' } else { ALPHABET[sextet] });
         }
     }
 }
@@ -146,9 +130,10 @@ pub fn cachedump(class: u8, limit: u32, output: &mut Output, context: &Context<'
     let out = output.bytes();
     let (start, now) = (out.len(), context.now);
     let mut shown = 0;
-    context.service.store.cachedump(class, now, &mut |item| {
-        write_cachedump_line(item, context, start, &mut shown, limit, out)
-    });
+    context
+        .service
+        .store
+        .cachedump(class, now, &mut |item| write_cachedump_line(item, context, start, &mut shown, limit, out));
     out.extend_from_slice(b"END\r\n");
 }
 
@@ -223,11 +208,7 @@ mod tests {
         let fixture = Fixture::new();
         fixture.set(b"foo", b"bar", 0, 0, false);
         fixture.set(b"\x00\xff\x10\x80", b"bar", 0, 0, true);
-        check(
-            Format::MetaGets,
-            &fixture,
-            &["mg AP8QgA== b\r\n", "mg foo\r\n", "EN\r\n"],
-        );
+        check(Format::MetaGets, &fixture, &["mg AP8QgA== b\r\n", "mg foo\r\n", "EN\r\n"]);
     }
 
     #[track_caller]

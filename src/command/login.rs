@@ -45,34 +45,20 @@ impl Login {
 
     /// Takes login attempts from the start of `input` until one succeeds ([`Login::is_done`]; the unconsumed rest are
     /// ordinary commands then), more input is needed or the connection is to be closed.
-    pub fn process(
-        &mut self,
-        input: &[u8],
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) -> Progress {
+    pub fn process(&mut self, input: &[u8], output: &mut Output, context: &mut Context<'_>) -> Progress {
         let mark = output.mark();
         let mut consumed = 0;
         loop {
             let rest = input.get(consumed..).unwrap_or_default();
             if self.is_done {
-                return Progress {
-                    consumed,
-                    next: Next::Yield,
-                };
+                return Progress { consumed, next: Next::Yield };
             }
             let (used, reply) = match self.step(rest, context) {
                 Step::Wait { bytes } => {
-                    return Progress {
-                        consumed,
-                        next: Next::Input { bytes },
-                    };
+                    return Progress { consumed, next: Next::Input { bytes } };
                 }
                 Step::Close => {
-                    return Progress {
-                        consumed,
-                        next: Next::Abort(CloseReason::Error),
-                    };
+                    return Progress { consumed, next: Next::Abort(CloseReason::Error) };
                 }
                 Step::Used { bytes, reply } => (bytes, reply),
             };
@@ -90,15 +76,10 @@ impl Login {
             return self.take_line(input);
         };
         let Some(data) = input.get(..awaited_bytes) else {
-            return Step::Wait {
-                bytes: awaited_bytes,
-            };
+            return Step::Wait { bytes: awaited_bytes };
         };
         self.awaited_bytes = None;
-        Step::Used {
-            bytes: awaited_bytes,
-            reply: Some(self.take_data(data, context)),
-        }
+        Step::Used { bytes: awaited_bytes, reply: Some(self.take_data(data, context)) }
     }
 
     fn take_line(&mut self, input: &[u8]) -> Step {
@@ -106,11 +87,7 @@ impl Login {
             return Step::Wait { bytes: 0 };
         }
         let Some(end) = memchr::memchr(b'\n', input) else {
-            return if input.len() > LINE_BYTES_MAX {
-                Step::Close
-            } else {
-                Step::Wait { bytes: 0 }
-            };
+            return if input.len() > LINE_BYTES_MAX { Step::Close } else { Step::Wait { bytes: 0 } };
         };
         let line = input.get(..end).unwrap_or_default();
         if line.len() < LINE_BYTES_MIN {
@@ -124,10 +101,7 @@ impl Login {
                 None
             }
         };
-        Step::Used {
-            bytes: end + 1,
-            reply,
-        }
+        Step::Used { bytes: end + 1, reply }
     }
 
     fn take_data(&mut self, data: &[u8], context: &Context<'_>) -> &'static str {
@@ -158,10 +132,7 @@ enum Step {
     /// Drop the connection.
     Close,
     /// So many bytes are done with.
-    Used {
-        bytes: usize,
-        reply: Option<&'static str>,
-    },
+    Used { bytes: usize, reply: Option<&'static str> },
 }
 
 /// The data bytes that a `set` line announces. The word only has to begin with `set`. memcached takes the last byte
@@ -172,9 +143,7 @@ fn announced_bytes(line: &[u8]) -> Option<u32> {
         Some((b'\r', shorter)) => shorter,
         _ => line,
     };
-    let mut tokens = line
-        .split(|&byte| byte == b' ')
-        .filter(|token| !token.is_empty());
+    let mut tokens = line.split(|&byte| byte == b' ').filter(|token| !token.is_empty());
     let bytes = tokens.nth(4)?;
     if !line.starts_with(b"set") {
         return None;
@@ -197,10 +166,7 @@ fn is_equal(left: &[u8], right: &[u8]) -> bool {
     if left.len() != right.len() {
         return false;
     }
-    let difference = left
-        .iter()
-        .zip(right)
-        .fold(0, |difference, (left, right)| difference | (left ^ right));
+    let difference = left.iter().zip(right).fold(0, |difference, (left, right)| difference | (left ^ right));
     std::hint::black_box(difference) == 0
 }
 
@@ -229,9 +195,7 @@ pub fn parse_auth_file(bytes: &[u8]) -> Result<Logins, String> {
         };
         let (user, tail) = entry.split_at(colon);
         let tail = tail.get(1..).unwrap_or_default();
-        let end = tail
-            .iter()
-            .position(|byte| matches!(byte, b'\n' | b'\r' | 0));
+        let end = tail.iter().position(|byte| matches!(byte, b'\n' | b'\r' | 0));
         let password = tail.get(..end.unwrap_or(tail.len())).unwrap_or_default();
         logins.pairs.push((user.to_vec(), password.to_vec()));
         // memcached takes the end of the text for the end of the file when an entry ends with it or with a NUL.
@@ -270,30 +234,15 @@ mod tests {
     #[test]
     fn a_pair_is_accepted_and_the_rest_left_alone() {
         let stored = "STORED\r\n";
-        check(
-            b"set x 0 0 4\r\nu pw\r\nversion\r\n",
-            stored,
-            19,
-            Next::Yield,
-        );
+        check(b"set x 0 0 4\r\nu pw\r\nversion\r\n", stored, 19, Next::Yield);
         check(b"set x 0 0 2\r\n x\r\n", stored, 17, Next::Yield);
         check(b"set x 0 0 2\r\na \r\n", stored, 17, Next::Yield);
         check(b"set x 0 0 5\r\nb c:d\r\n", stored, 20, Next::Yield);
         check(b"setx x 0 0 4\r\nu pw\r\n", stored, 20, Next::Yield);
-        check(
-            b"set x 0 0 4 junk noreply\r\nu pw\r\n",
-            stored,
-            32,
-            Next::Yield,
-        );
+        check(b"set x 0 0 4 junk noreply\r\nu pw\r\n", stored, 32, Next::Yield);
         check(b"set x 0 0 44\nu pw\r\n", stored, 19, Next::Yield);
         check(b"set a 0 0 4\r\r\nu pw\r\n", stored, 20, Next::Yield);
-        check(
-            b"set x 0 0 5\r\nu pwx\r\nset x 0 0 4\r\nu pw\r\n",
-            stored,
-            39,
-            Next::Yield,
-        );
+        check(b"set x 0 0 5\r\nu pwx\r\nset x 0 0 4\r\nu pw\r\n", stored, 39, Next::Yield);
     }
 
     #[test]
@@ -324,12 +273,7 @@ mod tests {
         check(b"\n", "", 0, MORE);
         check(b"ab\n", "", 0, CLOSE);
         check(b"abcd\r\n", "", 0, CLOSE);
-        check(
-            b" set x 0 0 4\r\nu pw\r\n",
-            "CLIENT_ERROR unauthenticated\r\n",
-            14,
-            CLOSE,
-        );
+        check(b" set x 0 0 4\r\nu pw\r\n", "CLIENT_ERROR unauthenticated\r\n", 14, CLOSE);
         check(&[b'x'; LINE_BYTES_MAX], "", 0, MORE);
         check(&[b'x'; LINE_BYTES_MAX + 1], "", 0, CLOSE);
     }
@@ -343,15 +287,11 @@ mod tests {
         let mut start = 0;
         for end in 0..=input.len() {
             assert!(!login.is_done());
-            let progress =
-                fixture.with(|context| login.process(&input[start..end], &mut output, context));
+            let progress = fixture.with(|context| login.process(&input[start..end], &mut output, context));
             start += progress.consumed;
         }
         assert!(login.is_done());
-        assert_eq!(
-            (start, text(&mut output).as_str()),
-            (input.len(), "STORED\r\n")
-        );
+        assert_eq!((start, text(&mut output).as_str()), (input.len(), "STORED\r\n"));
     }
 
     #[test]
@@ -369,12 +309,8 @@ mod tests {
     #[track_caller]
     fn check_file(bytes: &[u8], expected: Option<&[(&[u8], &[u8])]>) {
         let pairs = parse_auth_file(bytes).ok().map(|logins| logins.pairs);
-        let expected = expected.map(|pairs| {
-            pairs
-                .iter()
-                .map(|(user, password)| (user.to_vec(), password.to_vec()))
-                .collect()
-        });
+        let expected =
+            expected.map(|pairs| pairs.iter().map(|(user, password)| (user.to_vec(), password.to_vec())).collect());
         assert_eq!(pairs, expected, "{:?}", String::from_utf8_lossy(bytes));
     }
 
@@ -384,23 +320,13 @@ mod tests {
         check_file(b":\n", Some(&[(b"", b"")]));
         check_file(b"a:b:c\r\nx:y\r\n", Some(&[(b"a", b"b:c"), (b"x", b"y")]));
         check_file(b"u:p\0z\nx:y\n", Some(&[(b"u", b"p")]));
-        for malformed in [
-            &b""[..],
-            b"\n",
-            b"u\n",
-            b"u:p\n\nx:y\n",
-            b"u:p\nx",
-            b"u\0:p\n",
-        ] {
+        for malformed in [&b""[..], b"\n", b"u\n", b"u:p\n\nx:y\n", b"u:p\nx", b"u\0:p\n"] {
             check_file(malformed, None);
         }
         let nine: String = (1..10).map(|number| format!("x{number}:y\n")).collect();
         let logins = parse_auth_file(nine.as_bytes()).unwrap();
         assert_eq!(logins.pairs.len(), 8);
-        assert_eq!(
-            parse_auth_file(b"\n").unwrap_err(),
-            "has a malformed entry. Should be 'user:password'"
-        );
+        assert_eq!(parse_auth_file(b"\n").unwrap_err(), "has a malformed entry. Should be 'user:password'");
     }
 
     #[test]

@@ -50,12 +50,7 @@ impl Watching {
 }
 
 /// Executes `watch`, `tokens[0]`. On success the connection only watches from now on.
-pub fn execute(
-    tokens: &[&[u8]],
-    descriptor: i32,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) -> Option<Watching> {
+pub fn execute(tokens: &[&[u8]], descriptor: i32, output: &mut Output, context: &mut Context<'_>) -> Option<Watching> {
     let _ = descriptor;
     let service = context.service;
     if !service.config.is_watch_enabled {
@@ -71,10 +66,7 @@ pub fn execute(
         return None;
     };
     let buffer_bytes_max = service.config.watcher_buffer_bytes;
-    match service
-        .events
-        .subscribe(classes, buffer_bytes_max, Arc::clone(context.wake))
-    {
+    match service.events.subscribe(classes, buffer_bytes_max, Arc::clone(context.wake)) {
         Ok(subscription) => {
             output.push(b"OK\r\n");
             Some(Watching { subscription })
@@ -113,10 +105,7 @@ mod tests {
     fn words_are_abbreviated_in_order() {
         check(&[], Some(class::FETCHERS));
         check(&[b"f", b"m"], Some(class::FETCHERS | class::MUTATIONS));
-        check(
-            &[b"deletions", b"evictions"],
-            Some(class::DELETIONS | class::EVICTIONS),
-        );
+        check(&[b"deletions", b"evictions"], Some(class::DELETIONS | class::EVICTIONS));
         check(&[b"proxyuser"], Some(0));
         check(&[b"x"], None);
         check(&[b"f", b"noreply"], None);
@@ -126,14 +115,10 @@ mod tests {
     fn a_watcher_gets_ok_then_lines_until_it_is_dropped() {
         let fixture = Fixture::new();
         let mut output = Output::new();
-        let mut watching = fixture
-            .with(|context| execute(&[b"watch", b"deletions"], 7, &mut output, context))
-            .unwrap();
+        let mut watching = fixture.with(|context| execute(&[b"watch", b"deletions"], 7, &mut output, context)).unwrap();
         assert_eq!(text(&mut output), "OK\r\n");
         let events = &fixture.service.events;
-        events.emit(class::DELETIONS, |line| {
-            line.extend_from_slice(b"type=deleted key=a")
-        });
+        events.emit(class::DELETIONS, |line| line.extend_from_slice(b"type=deleted key=a"));
         assert!(watching.has_events());
         assert_eq!(fixture.wakes(), 1);
         watching.drain(&mut output);
@@ -147,9 +132,7 @@ mod tests {
     fn a_full_output_leaves_lines_in_the_buffer() {
         let fixture = Fixture::new();
         let mut output = Output::new();
-        let mut watching = fixture
-            .with(|context| execute(&[b"watch"], 7, &mut output, context))
-            .unwrap();
+        let mut watching = fixture.with(|context| execute(&[b"watch"], 7, &mut output, context)).unwrap();
         output.push(&[0; OUTPUT_BYTES_MAX]);
         let events = &fixture.service.events;
         events.emit(class::FETCHERS, |line| line.extend_from_slice(b"x"));
@@ -164,35 +147,21 @@ mod tests {
     fn refusals_have_memcacheds_words() {
         let mut fixture = Fixture::new();
         let refuse = |fixture: &Fixture, tokens: &[&[u8]], output: &mut Output| {
-            assert!(
-                fixture
-                    .with(|context| execute(tokens, 7, output, context))
-                    .is_none()
-            );
+            assert!(fixture.with(|context| execute(tokens, 7, output, context)).is_none());
             text(output)
         };
-        assert_eq!(
-            refuse(&fixture, &[b"watch", b"x"], &mut Output::new()),
-            "ERROR\r\n"
-        );
+        assert_eq!(refuse(&fixture, &[b"watch", b"x"], &mut Output::new()), "ERROR\r\n");
         let mut busy = Output::new();
         busy.push(b"VERSION x\r\n");
         assert_eq!(
             refuse(&fixture, &[b"watch"], &mut busy),
             "VERSION x\r\nERROR cannot pipeline other commands before watch\r\n"
         );
-        let held: Vec<_> = (0..20)
-            .map(|_| fixture.with(|context| execute(&[b"watch"], 7, &mut Output::new(), context)))
-            .collect();
-        assert_eq!(
-            refuse(&fixture, &[b"watch"], &mut Output::new()),
-            "WATCHER_TOO_MANY log watcher limit reached\r\n"
-        );
+        let held: Vec<_> =
+            (0..20).map(|_| fixture.with(|context| execute(&[b"watch"], 7, &mut Output::new(), context))).collect();
+        assert_eq!(refuse(&fixture, &[b"watch"], &mut Output::new()), "WATCHER_TOO_MANY log watcher limit reached\r\n");
         drop(held);
         fixture.service.config.is_watch_enabled = false;
-        assert_eq!(
-            refuse(&fixture, &[b"watch"], &mut Output::new()),
-            "CLIENT_ERROR watch commands not allowed\r\n"
-        );
+        assert_eq!(refuse(&fixture, &[b"watch"], &mut Output::new()), "CLIENT_ERROR watch commands not allowed\r\n");
     }
 }

@@ -123,21 +123,12 @@ impl ConnectionTable {
 
     /// Replies queued on all connections.
     pub fn replies_waiting(&self) -> u64 {
-        self.entries
-            .lock()
-            .iter()
-            .map(|entry| u64::from(entry.replies_waiting.load(Ordering::Relaxed)))
-            .sum()
+        self.entries.lock().iter().map(|entry| u64::from(entry.replies_waiting.load(Ordering::Relaxed))).sum()
     }
 
     /// `stats reset`.
     pub fn reset_counters(&self) {
-        for counter in [
-            &self.total,
-            &self.rejected,
-            &self.listen_disabled,
-            &self.listen_disabled_micros,
-        ] {
+        for counter in [&self.total, &self.rejected, &self.listen_disabled, &self.listen_disabled_micros] {
             counter.store(0, Ordering::Relaxed);
         }
     }

@@ -108,21 +108,12 @@ impl EventHub {
         if !self.is_watched(class) {
             return;
         }
-        let State {
-            watchers,
-            gid,
-            line,
-        } = &mut *self.state.lock();
+        let State { watchers, gid, line } = &mut *self.state.lock();
         *gid += 1;
         line.clear();
         let time = unix_time();
         // Writing to a vector does not fail.
-        let _ = write!(
-            line,
-            "ts={}.{} gid={gid} ",
-            time.as_secs(),
-            time.subsec_micros()
-        );
+        let _ = write!(line, "ts={}.{} gid={gid} ", time.as_secs(), time.subsec_micros());
         body(line);
         line.push(b'\n');
         self.worker_written.fetch_add(1, Ordering::Relaxed);
@@ -172,10 +163,7 @@ impl EventHub {
         });
         state.watchers.push(Arc::clone(&watcher));
         self.set_mask(&state);
-        Ok(Subscription {
-            hub: Arc::clone(self),
-            watcher,
-        })
+        Ok(Subscription { hub: Arc::clone(self), watcher })
     }
 
     fn unsubscribe(&self, watcher: &Arc<Watcher>) {
@@ -185,10 +173,7 @@ impl EventHub {
     }
 
     fn set_mask(&self, state: &State) {
-        let mask = state
-            .watchers
-            .iter()
-            .fold(0, |mask, watcher| mask | watcher.classes);
+        let mask = state.watchers.iter().fold(0, |mask, watcher| mask | watcher.classes);
         self.mask.store(mask, Ordering::Relaxed);
     }
 
@@ -254,22 +239,12 @@ impl fmt::Debug for Watcher {
 /// `tcp` or `udp`.
 pub fn connection_opened(hub: &EventHub, rip: &str, rport: u16, transport: &str, descriptor: i32) {
     hub.emit(class::CONNEVENTS, |line| {
-        let _ = write!(
-            line,
-            "type=conn_new rip={rip} rport={rport} transport={transport} cfd={descriptor}"
-        );
+        let _ = write!(line, "type=conn_new rip={rip} rport={rport} transport={transport} cfd={descriptor}");
     });
 }
 
 /// Tells watchers of a closed connection; `reason` is `error`, `normal`, `idle_timeout` or `shutdown`.
-pub fn connection_closed(
-    hub: &EventHub,
-    rip: &str,
-    rport: u16,
-    transport: &str,
-    descriptor: i32,
-    reason: &str,
-) {
+pub fn connection_closed(hub: &EventHub, rip: &str, rport: u16, transport: &str, descriptor: i32, reason: &str) {
     hub.emit(class::CONNEVENTS, |line| {
         let _ = write!(
             line,
@@ -294,9 +269,7 @@ const BUFFER_BYTES_MIN: usize = 2048;
 /// The wall clock, for `ts=` alone. Lines come from deep inside visits to the store, where the loop's coarse time is
 /// too coarse, and the clock is read only while somebody watches.
 fn unix_time() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -326,31 +299,20 @@ mod tests {
         let mut subscription = hub.subscribe(class::CONNEVENTS, 8192, wake).unwrap();
         connection_opened(&hub, "127.0.0.1", 4000, "tcp", 27);
         connection_closed(&hub, "127.0.0.1", 4000, "tcp", 27, "normal");
-        assert_eq!(
-            wakes.load(Ordering::Relaxed),
-            1,
-            "one wake while not drained"
-        );
+        assert_eq!(wakes.load(Ordering::Relaxed), 1, "one wake while not drained");
         let text = drained(&mut subscription);
         let lines: Vec<&str> = text.lines().collect();
         assert!(!text.contains('\r') && text.ends_with('\n'));
         assert_eq!(lines.len(), 2);
         let fields: Vec<&str> = lines[0].splitn(3, ' ').collect();
-        let (seconds, micros) = fields[0]
-            .strip_prefix("ts=")
-            .unwrap()
-            .split_once('.')
-            .unwrap();
+        let (seconds, micros) = fields[0].strip_prefix("ts=").unwrap().split_once('.').unwrap();
         assert!(seconds.parse::<u64>().unwrap() > 1_600_000_000);
         assert!(micros.parse::<u64>().unwrap() < 1_000_000);
         assert_eq!(fields[1], "gid=1");
-        assert_eq!(
-            fields[2],
-            "type=conn_new rip=127.0.0.1 rport=4000 transport=tcp cfd=27"
+        assert_eq!(fields[2], "type=conn_new rip=127.0.0.1 rport=4000 transport=tcp cfd=27");
+        assert!(
+            lines[1].contains(" gid=2 type=conn_close rip=127.0.0.1 rport=4000 transport=tcp reason=normal cfd=27")
         );
-        assert!(lines[1].contains(
-            " gid=2 type=conn_close rip=127.0.0.1 rport=4000 transport=tcp reason=normal cfd=27"
-        ));
         assert!(!subscription.has_events());
         connection_opened(&hub, "unix", 0, "local", 28);
         assert_eq!(wakes.load(Ordering::Relaxed), 2);
@@ -362,26 +324,18 @@ mod tests {
         let hub = Arc::new(EventHub::default());
         hub.emit(class::FETCHERS, |_| panic!("nobody watches"));
         let (wake, _) = counting_wake();
-        let mut deletions = hub
-            .subscribe(class::DELETIONS, 8192, Arc::clone(&wake))
-            .unwrap();
-        let mut both = hub
-            .subscribe(class::DELETIONS | class::MUTATIONS, 8192, wake)
-            .unwrap();
+        let mut deletions = hub.subscribe(class::DELETIONS, 8192, Arc::clone(&wake)).unwrap();
+        let mut both = hub.subscribe(class::DELETIONS | class::MUTATIONS, 8192, wake).unwrap();
         assert!(!hub.is_watched(class::FETCHERS));
         hub.emit(class::FETCHERS, |_| panic!("nobody watches fetchers"));
-        hub.emit(class::MUTATIONS, |line| {
-            line.extend_from_slice(b"type=item_store")
-        });
+        hub.emit(class::MUTATIONS, |line| line.extend_from_slice(b"type=item_store"));
         assert!(!deletions.has_events() && both.has_events());
         drop(both);
         assert!(!hub.is_watched(class::MUTATIONS) && hub.is_watched(class::DELETIONS));
         assert_eq!(drained(&mut deletions), "");
         drop(deletions);
         assert!(!hub.is_watched(u32::MAX));
-        both = hub
-            .subscribe(class::RAWCMDS, 8192, Arc::new(|| {}))
-            .unwrap();
+        both = hub.subscribe(class::RAWCMDS, 8192, Arc::new(|| {})).unwrap();
         assert!(hub.is_watched(class::RAWCMDS));
         drop(both);
     }
@@ -390,9 +344,7 @@ mod tests {
     fn what_does_not_fit_is_counted_and_told_before_the_next_line() {
         let hub = Arc::new(EventHub::default());
         let (wake, _) = counting_wake();
-        let mut subscription = hub
-            .subscribe(class::FETCHERS, BUFFER_BYTES_MIN, wake)
-            .unwrap();
+        let mut subscription = hub.subscribe(class::FETCHERS, BUFFER_BYTES_MIN, wake).unwrap();
         let emit = || hub.emit(class::FETCHERS, |line| line.extend_from_slice(&[b'x'; 500]));
         for _ in 0..10 {
             emit();
@@ -408,15 +360,7 @@ mod tests {
         emit();
         assert!(!drained(&mut subscription).contains("skipped"));
         let counters = hub.counters();
-        assert_eq!(
-            counters,
-            EventCounters {
-                worker_written: 12,
-                watcher_skipped: 7,
-                watcher_sent: 5,
-                watchers: 1,
-            }
-        );
+        assert_eq!(counters, EventCounters { worker_written: 12, watcher_skipped: 7, watcher_sent: 5, watchers: 1 });
         hub.reset_counters();
         assert_eq!(hub.counters().watcher_sent, 0);
         assert_eq!(hub.counters().watchers, 1);

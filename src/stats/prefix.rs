@@ -32,11 +32,7 @@ struct Counts {
 impl PrefixTable {
     /// An empty table.
     pub fn new(delimiter: u8, is_enabled: bool) -> Self {
-        Self {
-            delimiter,
-            is_enabled: AtomicBool::new(is_enabled),
-            prefixes: Mutex::default(),
-        }
+        Self { delimiter, is_enabled: AtomicBool::new(is_enabled), prefixes: Mutex::default() }
     }
 
     /// Whether counts are collected.
@@ -92,9 +88,7 @@ impl PrefixTable {
 
     /// The part before the first delimiter. As in memcached a key with a NUL before the delimiter has none.
     fn prefix_of<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
-        let end = key
-            .iter()
-            .position(|&byte| byte == self.delimiter || byte == 0)?;
+        let end = key.iter().position(|&byte| byte == self.delimiter || byte == 0)?;
         let (prefix, rest) = key.split_at(end);
         (rest.first() == Some(&self.delimiter)).then_some(prefix)
     }
@@ -105,11 +99,8 @@ impl PrefixTable {
             out.extend_from_slice(b"PREFIX ");
             out.extend_from_slice(prefix);
             // Writing to a vector does not fail.
-            let _ = write!(
-                out,
-                " get {} hit {} set {} del {}\r\n",
-                counts.gets, counts.hits, counts.sets, counts.deletes
-            );
+            let _ =
+                write!(out, " get {} hit {} set {} del {}\r\n", counts.gets, counts.hits, counts.sets, counts.deletes);
         }
         out.extend_from_slice(b"END\r\n");
     }
@@ -144,16 +135,10 @@ mod tests {
         table.record_get(b"foo:1", true);
         table.record_get(b"foo:2:3", false);
         table.record_delete(b"foo:");
-        assert_eq!(
-            dump(&table),
-            "PREFIX foo get 2 hit 1 set 1 del 1\r\nEND\r\n"
-        );
+        assert_eq!(dump(&table), "PREFIX foo get 2 hit 1 set 1 del 1\r\nEND\r\n");
         table.set_enabled(false);
         table.record_get(b"foo:1", true);
-        assert_eq!(
-            dump(&table),
-            "PREFIX foo get 2 hit 1 set 1 del 1\r\nEND\r\n"
-        );
+        assert_eq!(dump(&table), "PREFIX foo get 2 hit 1 set 1 del 1\r\nEND\r\n");
         table.reset();
         assert_eq!(dump(&table), "END\r\n");
     }
@@ -171,10 +156,7 @@ mod tests {
         check(b"ab", None);
         check(b"", None);
         check(b"a\0:b", None);
-        assert_eq!(
-            PrefixTable::new(b'/', true).prefix_of(b"a:b/c"),
-            Some(&b"a:b"[..])
-        );
+        assert_eq!(PrefixTable::new(b'/', true).prefix_of(b"a:b/c"), Some(&b"a:b"[..]));
     }
 
     #[test]

@@ -22,10 +22,7 @@ pub fn id() -> u32 {
 /// The processor time used so far; zero if the system does not tell.
 pub fn processor_time() -> ProcessorTime {
     match getrusage(UsageWho::RUSAGE_SELF) {
-        Ok(usage) => ProcessorTime {
-            user: duration(usage.user_time()),
-            system: duration(usage.system_time()),
-        },
+        Ok(usage) => ProcessorTime { user: duration(usage.user_time()), system: duration(usage.system_time()) },
         Err(_) => ProcessorTime::default(),
     }
 }

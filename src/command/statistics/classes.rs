@@ -49,91 +49,35 @@ const COLD: usize = 2;
 const TEMP: usize = 3;
 
 const ITEMS_FIELDS: &[ItemsField] = &[
-    ("number", Shown::Always, |class, _| {
-        class.item_count() as u64
-    }),
-    ("number_hot", Shown::Maintained, |class, _| {
-        class.items[HOT] as u64
-    }),
-    ("number_warm", Shown::Maintained, |class, _| {
-        class.items[WARM] as u64
-    }),
-    ("number_cold", Shown::Maintained, |class, _| {
-        class.items[COLD] as u64
-    }),
-    ("number_temp", Shown::Temporary, |class, _| {
-        class.items[TEMP] as u64
-    }),
-    ("age_hot", Shown::Maintained, |class, now| {
-        tail_age(class, HOT, now)
-    }),
-    ("age_warm", Shown::Maintained, |class, now| {
-        tail_age(class, WARM, now)
-    }),
-    ("age", Shown::Always, |class, now| {
-        tail_age(class, COLD, now)
-    }),
-    ("mem_requested", Shown::Always, |class, _| {
-        class.mem_requested as u64
-    }),
+    ("number", Shown::Always, |class, _| class.item_count() as u64),
+    ("number_hot", Shown::Maintained, |class, _| class.items[HOT] as u64),
+    ("number_warm", Shown::Maintained, |class, _| class.items[WARM] as u64),
+    ("number_cold", Shown::Maintained, |class, _| class.items[COLD] as u64),
+    ("number_temp", Shown::Temporary, |class, _| class.items[TEMP] as u64),
+    ("age_hot", Shown::Maintained, |class, now| tail_age(class, HOT, now)),
+    ("age_warm", Shown::Maintained, |class, now| tail_age(class, WARM, now)),
+    ("age", Shown::Always, |class, now| tail_age(class, COLD, now)),
+    ("mem_requested", Shown::Always, |class, _| class.mem_requested as u64),
     ("evicted", Shown::Always, |class, _| class.counters.evicted),
-    ("evicted_nonzero", Shown::Always, |class, _| {
-        class.counters.evicted_nonzero
-    }),
-    ("evicted_time", Shown::Always, |class, _| {
-        u64::from(class.evicted_time)
-    }),
-    ("outofmemory", Shown::Always, |class, _| {
-        class.counters.outofmemory
-    }),
-    ("tailrepairs", Shown::Always, |class, _| {
-        class.counters.tailrepairs
-    }),
-    ("reclaimed", Shown::Always, |class, _| {
-        class.counters.reclaimed
-    }),
-    ("expired_unfetched", Shown::Always, |class, _| {
-        class.counters.expired_unfetched
-    }),
-    ("evicted_unfetched", Shown::Always, |class, _| {
-        class.counters.evicted_unfetched
-    }),
-    ("evicted_active", Shown::Maintained, |class, _| {
-        class.counters.evicted_active
-    }),
-    ("crawler_reclaimed", Shown::Always, |class, _| {
-        class.counters.crawler_reclaimed
-    }),
-    ("crawler_items_checked", Shown::Always, |class, _| {
-        class.counters.crawler_items_checked
-    }),
-    ("lrutail_reflocked", Shown::Always, |class, _| {
-        class.counters.lrutail_reflocked
-    }),
-    ("moves_to_cold", Shown::Maintained, |class, _| {
-        class.counters.moves_to_cold
-    }),
-    ("moves_to_warm", Shown::Maintained, |class, _| {
-        class.counters.moves_to_warm
-    }),
-    ("moves_within_lru", Shown::Maintained, |class, _| {
-        class.counters.moves_within_lru
-    }),
-    ("direct_reclaims", Shown::Maintained, |class, _| {
-        class.counters.direct_reclaims
-    }),
-    ("hits_to_hot", Shown::Maintained, |class, _| {
-        class.counters.hits_to_hot
-    }),
-    ("hits_to_warm", Shown::Maintained, |class, _| {
-        class.counters.hits_to_warm
-    }),
-    ("hits_to_cold", Shown::Maintained, |class, _| {
-        class.counters.hits_to_cold
-    }),
-    ("hits_to_temp", Shown::Maintained, |class, _| {
-        class.counters.hits_to_temp
-    }),
+    ("evicted_nonzero", Shown::Always, |class, _| class.counters.evicted_nonzero),
+    ("evicted_time", Shown::Always, |class, _| u64::from(class.evicted_time)),
+    ("outofmemory", Shown::Always, |class, _| class.counters.outofmemory),
+    ("tailrepairs", Shown::Always, |class, _| class.counters.tailrepairs),
+    ("reclaimed", Shown::Always, |class, _| class.counters.reclaimed),
+    ("expired_unfetched", Shown::Always, |class, _| class.counters.expired_unfetched),
+    ("evicted_unfetched", Shown::Always, |class, _| class.counters.evicted_unfetched),
+    ("evicted_active", Shown::Maintained, |class, _| class.counters.evicted_active),
+    ("crawler_reclaimed", Shown::Always, |class, _| class.counters.crawler_reclaimed),
+    ("crawler_items_checked", Shown::Always, |class, _| class.counters.crawler_items_checked),
+    ("lrutail_reflocked", Shown::Always, |class, _| class.counters.lrutail_reflocked),
+    ("moves_to_cold", Shown::Maintained, |class, _| class.counters.moves_to_cold),
+    ("moves_to_warm", Shown::Maintained, |class, _| class.counters.moves_to_warm),
+    ("moves_within_lru", Shown::Maintained, |class, _| class.counters.moves_within_lru),
+    ("direct_reclaims", Shown::Maintained, |class, _| class.counters.direct_reclaims),
+    ("hits_to_hot", Shown::Maintained, |class, _| class.counters.hits_to_hot),
+    ("hits_to_warm", Shown::Maintained, |class, _| class.counters.hits_to_warm),
+    ("hits_to_cold", Shown::Maintained, |class, _| class.counters.hits_to_cold),
+    ("hits_to_temp", Shown::Maintained, |class, _| class.counters.hits_to_temp),
 ];
 
 /// Seconds since the last access of a segment's tail; 0 when the segment is empty.
@@ -146,11 +90,7 @@ fn tail_age(class: &ClassSnapshot, segment: usize, now: Now) -> u64 {
 
 /// `stats items` of a given state.
 pub(super) fn items_of(snapshot: &Snapshot, tuning: &Tuning, now: Now, emit: Emit<'_>) {
-    for class in snapshot
-        .classes
-        .iter()
-        .filter(|class| class.item_count() > 0)
-    {
+    for class in snapshot.classes.iter().filter(|class| class.item_count() > 0) {
         for (name, shown, value) in ITEMS_FIELDS {
             let is_shown = match shown {
                 Shown::Always => true,
@@ -171,9 +111,7 @@ const SLABS_FIELDS: &[SlabsField] = &[
     ("chunk_size", |class| class.chunk_bytes as u64),
     ("chunks_per_page", |class| class.chunks_per_page as u64),
     ("total_pages", |class| class.pages as u64),
-    ("total_chunks", |class| {
-        (class.pages * class.chunks_per_page) as u64
-    }),
+    ("total_chunks", |class| (class.pages * class.chunks_per_page) as u64),
     ("used_chunks", |class| class.used_chunks as u64),
     ("free_chunks", |class| class.free_chunks as u64),
     // Dead in memcached, too.

@@ -112,8 +112,7 @@ fn cachedump(tokens: &[&[u8]], output: &mut Output, context: &Context<'_>) {
 pub fn connections(context: &Context<'_>, emit: Emit<'_>) {
     let now = context.now.seconds;
     for entry in context.service.connections.list() {
-        let mut field =
-            |name: &str, value: &str| emit(&format!("{}:{name}", entry.descriptor), value);
+        let mut field = |name: &str, value: &str| emit(&format!("{}:{name}", entry.descriptor), value);
         if entry.address.starts_with("udp") {
             field("UDP", "UDP");
         }
@@ -127,10 +126,7 @@ pub fn connections(context: &Context<'_>, emit: Emit<'_>) {
             field("resps_waiting", &replies_waiting.to_string());
         }
         let last_command = entry.last_command.load(Ordering::Relaxed);
-        field(
-            "secs_since_last_cmd",
-            &now.saturating_sub(last_command).to_string(),
-        );
+        field("secs_since_last_cmd", &now.saturating_sub(last_command).to_string());
     }
 }
 

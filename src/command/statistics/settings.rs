@@ -21,17 +21,11 @@ fn live_values(context: &Context<'_>) -> Vec<(&'static str, String)> {
     let snapshot = service.store.snapshot();
     vec![
         ("maxbytes", snapshot.limit_bytes.to_string()),
-        (
-            "verbosity",
-            service.verbosity.load(Ordering::Relaxed).to_string(),
-        ),
+        ("verbosity", service.verbosity.load(Ordering::Relaxed).to_string()),
         ("oldest", snapshot.oldest_live.to_string()),
         ("detail_enabled", yes_no(service.prefixes.is_enabled())),
         ("slab_automove", tuning.automove.to_string()),
-        (
-            "slab_automove_ratio",
-            format!("{:.2}", tuning.automove_ratio),
-        ),
+        ("slab_automove_ratio", format!("{:.2}", tuning.automove_ratio)),
         ("slab_automove_window", tuning.automove_window.to_string()),
         ("lru_crawler", yes_no(tuning.has_crawler)),
         ("lru_crawler_sleep", tuning.crawler_sleep_micros.to_string()),

@@ -43,20 +43,13 @@ fn stats(fixture: &Fixture, line: &str) -> String {
 }
 
 fn names(reply: &str) -> Vec<&str> {
-    reply
-        .lines()
-        .filter_map(|line| line.strip_prefix("STAT ")?.split(' ').next())
-        .collect()
+    reply.lines().filter_map(|line| line.strip_prefix("STAT ")?.split(' ').next()).collect()
 }
 
 fn value<'a>(reply: &'a str, name: &str) -> &'a str {
     reply
         .lines()
-        .find_map(|line| {
-            line.strip_prefix("STAT ")?
-                .strip_prefix(name)?
-                .strip_prefix(' ')
-        })
+        .find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '))
         .unwrap_or_else(|| panic!("{name} is missing"))
 }
 
@@ -71,11 +64,7 @@ fn check_names(fixture: &Fixture, expected: &[&str], count: usize) {
 
 fn without<'a>(names: &[&'a str], missing: &str) -> Vec<&'a str> {
     let missing: Vec<&str> = missing.split_whitespace().collect();
-    names
-        .iter()
-        .copied()
-        .filter(|name| !missing.contains(name))
-        .collect()
+    names.iter().copied().filter(|name| !missing.contains(name)).collect()
 }
 
 #[test]
@@ -90,23 +79,13 @@ fn the_general_list_is_memcacheds_for_four_sets_of_options() {
     with_idle.insert(position, "idle_kicks");
     check_names(&fixture, &with_idle, 94);
 
-    let tuning = Tuning {
-        has_crawler: false,
-        has_maintainer: false,
-        ..Tuning::default()
-    };
+    let tuning = Tuning { has_crawler: false, has_maintainer: false, ..Tuning::default() };
     let plain = without(&all, CRAWLER_AND_MAINTAINER);
-    let fixture = Fixture::with_store(store::Config {
-        tuning: tuning.clone(),
-        ..store::Config::default()
-    });
+    let fixture = Fixture::with_store(store::Config { tuning: tuning.clone(), ..store::Config::default() });
     check_names(&fixture, &plain, 84);
 
-    let mut fixture = Fixture::with_store(store::Config {
-        tuning,
-        has_slab_reassign: false,
-        ..store::Config::default()
-    });
+    let mut fixture =
+        Fixture::with_store(store::Config { tuning, has_slab_reassign: false, ..store::Config::default() });
     fixture.service.config.is_maxconns_fast = false;
     check_names(&fixture, &without(&plain, MODERN), 74);
 }
@@ -130,13 +109,9 @@ fn general_values_come_from_their_sources() {
     service.workers[3].auth_cmds.add(3);
     service.connections.is_accepting.store(1, Ordering::Relaxed);
     for descriptor in [26, 27] {
-        service
-            .connections
-            .open(Arc::new(entry(descriptor, "tcp:a")));
+        service.connections.open(Arc::new(entry(descriptor, "tcp:a")));
     }
-    service
-        .store
-        .count(1, |_, counters| counters.get_misses += 4);
+    service.store.count(1, |_, counters| counters.get_misses += 4);
     fixture.set(b"key", b"value", 0, 0, false);
     let reply = stats(&fixture, "stats");
     for (name, expected) in [
@@ -214,25 +189,13 @@ fn sub_commands_are_selected_as_in_memcached() {
     check("stats d o", "OK\r\n");
     check("stats detail off x", "OK\r\n");
     check("stats detail du", "END\r\n");
-    check(
-        "stats detail",
-        "CLIENT_ERROR usage: stats detail on|off|dump\r\n",
-    );
-    check(
-        "stats detail x",
-        "CLIENT_ERROR usage: stats detail on|off|dump\r\n",
-    );
+    check("stats detail", "CLIENT_ERROR usage: stats detail on|off|dump\r\n");
+    check("stats detail x", "CLIENT_ERROR usage: stats detail on|off|dump\r\n");
     check("stats cachedump 1 0 0", "END\r\n");
     check("stats c 1 0", "END\r\n");
     check("stats cachedump 1", "CLIENT_ERROR bad command line\r\n");
-    check(
-        "stats cachedump 1 x",
-        "CLIENT_ERROR bad command line format\r\n",
-    );
-    check(
-        "stats cachedump -1 1",
-        "CLIENT_ERROR bad command line format\r\n",
-    );
+    check("stats cachedump 1 x", "CLIENT_ERROR bad command line format\r\n");
+    check("stats cachedump -1 1", "CLIENT_ERROR bad command line format\r\n");
     check("stats cachedump 200 0", "CLIENT_ERROR Illegal slab id\r\n");
     check("stats cachedump 63 0", "END\r\n");
     check("stats cachedump 64 0", "CLIENT_ERROR Illegal slab id\r\n");
@@ -243,14 +206,8 @@ fn dumping_can_be_forbidden() {
     let mut fixture = Fixture::new();
     fixture.service.config.is_dump_enabled = false;
     for (line, expected) in [
-        (
-            "stats detail on",
-            "CLIENT_ERROR stats detail not allowed\r\n",
-        ),
-        (
-            "stats cachedump 1 0",
-            "CLIENT_ERROR stats cachedump not allowed\r\n",
-        ),
+        ("stats detail on", "CLIENT_ERROR stats detail not allowed\r\n"),
+        ("stats cachedump 1 0", "CLIENT_ERROR stats cachedump not allowed\r\n"),
     ] {
         assert_eq!(stats(&fixture, line), expected);
     }
@@ -258,10 +215,7 @@ fn dumping_can_be_forbidden() {
 
 #[test]
 fn sizes_are_listed_when_they_are_tracked() {
-    let fixture = Fixture::with_store(store::Config {
-        has_size_tracking: true,
-        ..store::Config::default()
-    });
+    let fixture = Fixture::with_store(store::Config { has_size_tracking: true, ..store::Config::default() });
     assert_eq!(stats(&fixture, "stats sizes"), "END\r\n");
 }
 
@@ -295,13 +249,7 @@ fn settings_show_live_values() {
 }
 
 fn entry(descriptor: i32, address: &str) -> ConnectionEntry {
-    ConnectionEntry::new(
-        descriptor,
-        address.to_owned(),
-        String::new(),
-        ConnectionState::Listening,
-        62,
-    )
+    ConnectionEntry::new(descriptor, address.to_owned(), String::new(), ConnectionState::Listening, 62)
 }
 
 #[test]
@@ -362,15 +310,8 @@ fn snapshot() -> Snapshot {
         free_chunks: 8738,
         ..ClassSnapshot::default()
     };
-    let unused = ClassSnapshot {
-        class: 3,
-        ..ClassSnapshot::default()
-    };
-    Snapshot {
-        classes: vec![used, emptied, unused],
-        malloced_bytes: 3 << 20,
-        ..Snapshot::default()
-    }
+    let unused = ClassSnapshot { class: 3, ..ClassSnapshot::default() };
+    Snapshot { classes: vec![used, emptied, unused], malloced_bytes: 3 << 20, ..Snapshot::default() }
 }
 
 fn collect(fill: impl FnOnce(Emit<'_>)) -> String {
@@ -390,17 +331,10 @@ fn items_list_classes_that_hold_items() {
          crawler_items_checked 0\nlrutail_reflocked 0\nmoves_to_cold 0\nmoves_to_warm 0\nmoves_within_lru 0\n\
          direct_reclaims 0\nhits_to_hot 0\nhits_to_warm 1\nhits_to_cold 4\nhits_to_temp 0\n"
     );
-    let with_temp = Tuning {
-        has_temp_lru: true,
-        ..Tuning::default()
-    };
+    let with_temp = Tuning { has_temp_lru: true, ..Tuning::default() };
     let text = collect(|emit| items_of(&snapshot(), &with_temp, NOW, emit));
     assert!(text.contains("items:1:number_cold 2\nitems:1:number_temp 0\nitems:1:age_hot 0\n"));
-    let flat = Tuning {
-        has_maintainer: false,
-        has_temp_lru: true,
-        ..Tuning::default()
-    };
+    let flat = Tuning { has_maintainer: false, has_temp_lru: true, ..Tuning::default() };
     let text = collect(|emit| items_of(&snapshot(), &flat, NOW, emit));
     assert_eq!(
         text.replace("items:1:", ""),
