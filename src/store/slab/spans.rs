@@ -60,8 +60,6 @@ pub struct Spans {
 pub struct SpanFacts {
     /// Its number.
     pub span: usize,
-    /// Its bin.
-    pub bin: usize,
     /// Live slots.
     pub used: usize,
     /// Order of assignment; smaller is older.
@@ -275,8 +273,7 @@ impl Spans {
             if usize::from(span.class) != class || span.memory.is_none() || span.is_leaving {
                 continue;
             }
-            let facts =
-                SpanFacts { span: number, bin: usize::from(span.bin), used: usize::from(span.used), age: span.age };
+            let facts = SpanFacts { span: number, used: usize::from(span.used), age: span.age };
             if best.is_none_or(|best| (facts.used, facts.age) < (best.used, best.age)) {
                 best = Some(facts);
             }
@@ -365,7 +362,7 @@ mod tests {
         }
         assert_eq!(spans.free_bytes(1), 2 * per_span * slot_bytes);
         let facts = spans.emptiest(1).expect("a span");
-        assert_eq!((facts.used, facts.bin), (0, 2));
+        assert_eq!(facts.used, 0);
         spans.start_leaving(facts.span);
         assert_eq!(std::iter::from_fn(|| spans.take(1, 2)).count(), per_span);
         assert!(spans.remove(facts.span).is_some());
