@@ -159,11 +159,11 @@ impl<'a> Reader<'a> {
             0 => Err(format!("{}: unrecognized option '--{word}'", self.program)),
             1 => Ok(fitting.remove(0)),
             _ => {
-                let mut names: Vec<String> = fitting
+                fitting.sort_by_key(|row| LONG_ORDER.iter().position(|at| row.short == Some(*at)));
+                let names: Vec<String> = fitting
                     .iter()
                     .map(|row| format!("'--{}'", row.name))
                     .collect();
-                names.sort();
                 let names = names.join(" ");
                 Err(format!(
                     "{}: option '--{word}' is ambiguous; possibilities: {names}",
@@ -173,6 +173,9 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+/// The order of memcached's list of long names, in which complaints name the possibilities.
+const LONG_ORDER: &[u8] = b"aAZpsUmMckhiVrvdluPfntLRCbBISFXWYeoN";
 
 #[cfg(test)]
 mod tests {
@@ -239,6 +242,16 @@ mod tests {
             &["--li"],
             "memcached: option '--li' is ambiguous; possibilities: '--license' '--listen' '--listen-backlog'",
         );
+    }
+
+    #[test]
+    fn possibilities_come_in_the_order_of_memcached() {
+        check(
+            &["--disable"],
+            "memcached: option '--disable' is ambiguous; possibilities: '--disable-evictions' \
+             '--disable-cas' '--disable-flush-all' '--disable-dumping' '--disable-watch'",
+        );
+        assert_eq!(LONG_ORDER.len() + 1, table::ROWS.len(), "all but -D");
     }
 
     #[test]
