@@ -5,11 +5,24 @@
 //! `removal` (delete touch), `meta/` (mg ms md ma mn me), `binary/`, `admin` (flush_all … slabs), `statistics`
 //! (stats), `dump` (cachedump metadump mgdump), `watch`, `login` (-Y). `text` and `binary` dispatch.
 
+pub mod admin;
 pub mod apply;
+pub mod binary;
+pub mod dump;
 pub mod event_lines;
+pub mod login;
+pub mod meta;
 pub mod output;
 pub mod service;
 pub mod session;
+pub mod statistics;
+pub mod watch;
+
+mod arithmetic;
+mod removal;
+mod retrieval;
+mod storage;
+mod text;
 
 pub use output::Output;
 pub use service::{Config, Context, Control, Service};
