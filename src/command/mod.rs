@@ -24,6 +24,11 @@ mod retrieval;
 mod storage;
 mod text;
 
+#[cfg(test)]
+mod session_tests;
+#[cfg(test)]
+pub(crate) mod testing;
+
 pub use output::Output;
 pub use service::{Config, Context, Control, Service};
 pub use session::{CloseReason, Next, Progress, Session};
