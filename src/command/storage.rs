@@ -270,7 +270,8 @@ pub(super) fn execute_meta(
     }
 }
 
-/// The command that a data block belongs to.
+/// The command that a data block belongs to. It lives in the box of a [`LargeStore`], or on the stack for a moment.
+#[allow(clippy::large_enum_variant)]
 enum Target {
     Classic(Classic<Box<[u8]>>),
     Meta { set: MetaSet, key: KeyBuffer },

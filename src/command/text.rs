@@ -199,7 +199,7 @@ fn look_up(
 #[cold]
 fn refuse_key(lookup: Lookup, keys: &[u8], line: &Line<'_>, output: &mut Output) {
     output.truncate(line.turn);
-    let is_noreply = lookup.deadline.is_none() && classic::is_retrieval_noreply(keys);
+    let is_noreply = lookup.deadline.is_none() && classic::is_long_key_silent(keys);
     if !is_noreply {
         output.push(reply::BAD_LINE);
     }
