@@ -3,7 +3,7 @@
 use crate::base::key::uri_encode;
 use crate::base::time::Now;
 use crate::stats::events::class;
-use crate::store::{Entry, Found};
+use crate::store::{Entry, Found, StoreError};
 
 use super::apply::{Mode, StoreOutcome, Stored};
 use super::service::{Context, Service};
@@ -58,6 +58,49 @@ pub fn stored(
         line.extend_from_slice(
             format!(" status={status} cmd={name} ttl={ttl} clsid={class_id} cfd={descriptor} size={bytes}").as_bytes(),
         );
+    });
+}
+
+/// Tells watchers of a storage command that was refused at its line. memcached leaves class and descriptor to chance
+/// here; this gives class 0 and the descriptor.
+#[cold]
+pub fn refused(mode: Mode, error: StoreError, key: &[u8], descriptor: i32, context: &Context<'_>) {
+    let events = &context.service.events;
+    if !events.is_watched(class::MUTATIONS) {
+        return;
+    }
+    let status = match error {
+        StoreError::TooLarge => "too_large",
+        StoreError::NoMemory => "no_memory",
+    };
+    events.emit(class::MUTATIONS, |line| {
+        line.extend_from_slice(b"type=item_store key=");
+        uri_encode(key, line);
+        let name = mode.name();
+        line.extend_from_slice(
+            format!(" status={status} cmd={name} ttl=0 clsid=0 cfd={descriptor} size=0").as_bytes(),
+        );
+    });
+}
+
+/// Tells watchers that `command` (`delete`, `md`) removes the entry's item. Call it before the removal.
+#[inline]
+pub fn deleted(entry: &Entry<'_>, key: &[u8], command: &str, service: &Service) {
+    if service.events.is_watched(class::DELETIONS) {
+        emit_deleted(entry, key, command, service);
+    }
+}
+
+#[cold]
+fn emit_deleted(entry: &Entry<'_>, key: &[u8], command: &str, service: &Service) {
+    let Some((class_id, bytes)) = entry.item().map(|item| (item.class(), item.value().len()))
+    else {
+        return;
+    };
+    service.events.emit(class::DELETIONS, |line| {
+        line.extend_from_slice(b"type=deleted key=");
+        uri_encode(key, line);
+        line.extend_from_slice(format!(" cmd={command} clsid={class_id} size={bytes}").as_bytes());
     });
 }
 

@@ -6,18 +6,31 @@
 //! (stats), `dump` (cachedump metadump mgdump), `watch`, `login` (-Y). `text` and `binary` dispatch.
 
 pub mod admin;
-mod admin_numbers;
-#[cfg(test)]
-mod admin_testing;
 pub mod apply;
+pub mod binary;
 pub mod dump;
 pub mod event_lines;
 pub mod login;
+pub mod meta;
 pub mod output;
 pub mod service;
 pub mod session;
 pub mod statistics;
 pub mod watch;
+
+mod admin_numbers;
+mod arithmetic;
+mod removal;
+mod retrieval;
+mod storage;
+mod text;
+
+#[cfg(test)]
+mod admin_testing;
+#[cfg(test)]
+mod session_tests;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use output::Output;
 pub use service::{Config, Context, Control, Service};

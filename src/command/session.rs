@@ -1,7 +1,40 @@
 //! One connection's conversation: bytes in, replies out, and what is left unfinished in between.
+//!
+//! ```text
+//! Fresh -> Login -> Command            -Y
+//! Fresh -> Binary                      first byte 0x80, or the listener says so
+//! Fresh -> Command <-> Swallow         a refused data block
+//!          Command <-> Large           a large value on its way in
+//!          Command <-> Keys            a multiget longer than a turn
+//!          Command <-> Dump
+//!          Command  -> Watch           for good
+//!          any      -> Closed
+//! ```
+//! A line whose data fits into a partition needs no state: it stays in the input until its data is there, too.
 
-use super::output::Output;
+use std::borrow::Cow;
+
+use crate::protocol::text::line::{self, Found};
+use crate::stats::connections::ConnectionState;
+
+use super::binary::BinaryState;
+use super::dump::Dump;
+use super::login::Login;
+use super::output::{Mark, Output};
+use super::retrieval::{self, Looked, Lookup};
 use super::service::{Context, ProtocolChoice};
+use super::storage::LargeStore;
+use super::text::{self, Line, Step};
+use super::watch::Watching;
+
+/// Reply bytes above which a session does nothing more until some are sent.
+pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// Steps of a dump in one turn.
+const DUMP_STEPS_PER_TURN_MAX: usize = 8;
+
+/// First byte of a binary request.
+const BINARY_MAGIC: u8 = 0x80;
 
 /// Why a session wants its connection closed; watchers see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,37 +76,384 @@ pub struct Progress {
 pub struct Session {
     protocol: ProtocolChoice,
     descriptor: i32,
+    phase: Phase,
+    /// Bytes at the start of the unconsumed input that hold no line end.
+    scanned: usize,
+    /// Bytes of unconsumed input without which nothing can be done: a line with its data.
+    wanted: usize,
 }
+
+enum Phase {
+    /// Nothing has been received.
+    Fresh,
+    Login(Login),
+    Binary(Box<BinaryState>),
+    /// A text command is next.
+    Command,
+    /// Input is thrown away; then the reply is due.
+    Swallow {
+        bytes: usize,
+        reply: Cow<'static, [u8]>,
+    },
+    Large(Box<LargeStore>),
+    /// The next `left` bytes of input are the keys of a multiget; its line end follows.
+    Keys {
+        lookup: Lookup,
+        left: usize,
+    },
+    Dump(Dump),
+    Watch(Watching),
+    /// Over, in this way.
+    Closed(Next),
+}
+
+/// One call of [`Session::process`].
+struct Turn<'a> {
+    input: &'a [u8],
+    /// consumed <= input.len()
+    consumed: usize,
+    /// Requests that may still be executed.
+    requests_left: u32,
+    /// Where the replies of this turn begin.
+    mark: Mark,
+}
+
+impl<'a> Turn<'a> {
+    fn rest(&self) -> &'a [u8] {
+        self.input.get(self.consumed..).unwrap_or_default()
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.consumed = (self.consumed + bytes).min(self.input.len());
+    }
+}
+
+/// More input, of unknown length.
+const INPUT: Next = Next::Input { bytes: 0 };
 
 impl Session {
     /// A new conversation. `descriptor` is the socket's number, which watchers see as `cfd`; `protocol` is the
     /// listener's choice.
     pub fn new(protocol: ProtocolChoice, descriptor: i32) -> Self {
-        Self { protocol, descriptor }
+        Self {
+            protocol,
+            descriptor,
+            phase: Phase::Fresh,
+            scanned: 0,
+            wanted: 0,
+        }
     }
 
     /// Parses and executes requests at the start of `input` until it runs out, the turn's share
     /// (`requests_per_event`, [`Output`] above its limit) is used up, or the connection is to be closed.
     /// Replies are appended to `output`. Never panics, whatever the input.
-    pub fn process(&mut self, input: &[u8], output: &mut Output, context: &mut Context<'_>) -> Progress {
-        let _ = (self.protocol, self.descriptor, input, output, context);
-        Progress { consumed: 0, next: Next::Input { bytes: 0 } }
+    pub fn process(
+        &mut self,
+        input: &[u8],
+        output: &mut Output,
+        context: &mut Context<'_>,
+    ) -> Progress {
+        if input.len() < self.wanted {
+            return Progress {
+                consumed: 0,
+                next: Next::Input { bytes: self.wanted },
+            };
+        }
+        self.wanted = 0;
+        let mut turn = Turn {
+            input,
+            consumed: 0,
+            requests_left: context.service.config.requests_per_event.max(1),
+            mark: output.mark(),
+        };
+        loop {
+            if let Some(next) = self.advance(&mut turn, output, context) {
+                return Progress {
+                    consumed: turn.consumed,
+                    next,
+                };
+            }
+        }
+    }
+
+    /// Goes on by a command or a phase; says what is wanted when that needs more than is there.
+    #[inline]
+    fn advance(
+        &mut self,
+        turn: &mut Turn<'_>,
+        output: &mut Output,
+        context: &mut Context<'_>,
+    ) -> Option<Next> {
+        if let Phase::Command = self.phase {
+            self.command(turn, output, context)
+        } else {
+            self.advance_phase(turn, output, context)
+        }
+    }
+
+    /// Executes the command at the start of the rest.
+    #[inline]
+    fn command(
+        &mut self,
+        turn: &mut Turn<'_>,
+        output: &mut Output,
+        context: &mut Context<'_>,
+    ) -> Option<Next> {
+        let rest = turn.rest();
+        if rest.is_empty() {
+            return Some(INPUT);
+        }
+        if turn.requests_left == 0 || output.pending() >= OUTPUT_BYTES_MAX {
+            return Some(Next::Yield);
+        }
+        let (text, bytes) = match line::find(rest, self.scanned) {
+            Found::Line { text, bytes } => (text, bytes),
+            Found::Partial => {
+                self.scanned = rest.len();
+                return Some(INPUT);
+            }
+            Found::TooLong => return self.close(Next::Abort(CloseReason::Error)),
+        };
+        let line = Line {
+            text,
+            bytes,
+            behind: rest.get(bytes..).unwrap_or_default(),
+            turn: turn.mark,
+            descriptor: self.descriptor,
+        };
+        let step = text::execute(&line, output, context);
+        let line_end = bytes - text.len();
+        self.scanned = 0;
+        turn.requests_left -= 1;
+        if let Step::Done { data_bytes } = step {
+            turn.consume(bytes + data_bytes);
+            return None;
+        }
+        self.follow(step, bytes, line_end, turn)
+    }
+
+    /// Takes up what a line has left to be done.
+    fn follow(
+        &mut self,
+        step: Step,
+        line_bytes: usize,
+        line_end: usize,
+        turn: &mut Turn<'_>,
+    ) -> Option<Next> {
+        let mut consumed = line_bytes;
+        let mut next = None;
+        match step {
+            Step::Done { data_bytes } => consumed += data_bytes,
+            Step::Flush => next = Some(Next::Yield),
+            Step::NeedsData { data_bytes } => {
+                self.wanted = line_bytes + data_bytes;
+                return Some(Next::Input { bytes: self.wanted });
+            }
+            Step::Swallow { bytes, reply } => self.phase = Phase::Swallow { bytes, reply },
+            Step::Large(large) => self.phase = Phase::Large(large),
+            Step::Keys { lookup, left } => {
+                consumed -= left + line_end;
+                self.phase = Phase::Keys { lookup, left };
+                next = Some(Next::Yield);
+            }
+            Step::Dump(dump) => self.phase = Phase::Dump(dump),
+            Step::Watch(watching) => self.phase = Phase::Watch(watching),
+            Step::Close(reason) => next = self.close(Next::Close(reason)),
+            Step::Abort(reason) => next = self.close(Next::Abort(reason)),
+        }
+        turn.consume(consumed);
+        next
+    }
+
+    fn close(&mut self, next: Next) -> Option<Next> {
+        self.phase = Phase::Closed(next);
+        Some(next)
+    }
+
+    /// All phases but [`Phase::Command`].
+    fn advance_phase(
+        &mut self,
+        turn: &mut Turn<'_>,
+        output: &mut Output,
+        context: &mut Context<'_>,
+    ) -> Option<Next> {
+        match &mut self.phase {
+            Phase::Command => None,
+            Phase::Fresh => self.begin(turn, context),
+            Phase::Login(login) => {
+                let progress = login.process(turn.rest(), output, context);
+                turn.consume(progress.consumed);
+                if login.is_done() {
+                    self.phase = Phase::Command;
+                    return None;
+                }
+                Some(progress.next)
+            }
+            Phase::Binary(binary) => {
+                let progress = binary.process(turn.rest(), self.descriptor, output, context);
+                turn.consume(progress.consumed);
+                Some(progress.next)
+            }
+            Phase::Swallow { bytes, reply } => {
+                let count = turn.rest().len().min(*bytes);
+                turn.consume(count);
+                *bytes -= count;
+                if *bytes > 0 {
+                    return Some(INPUT);
+                }
+                output.push(reply);
+                self.phase = Phase::Command;
+                None
+            }
+            Phase::Large(_) => self.advance_large(turn, output, context),
+            Phase::Keys { .. } => self.advance_keys(turn, output, context),
+            Phase::Dump(dump) => {
+                for _ in 0..DUMP_STEPS_PER_TURN_MAX {
+                    if output.pending() >= OUTPUT_BYTES_MAX {
+                        break;
+                    }
+                    if dump.step(output, context) {
+                        self.phase = Phase::Command;
+                        return None;
+                    }
+                }
+                Some(Next::Yield)
+            }
+            Phase::Watch(watching) => {
+                turn.consume(turn.rest().len());
+                if output.pending() < OUTPUT_BYTES_MAX {
+                    watching.drain(output);
+                }
+                Some(INPUT)
+            }
+            Phase::Closed(next) => Some(*next),
+        }
+    }
+
+    /// Chooses the protocol.
+    fn begin(&mut self, turn: &Turn<'_>, context: &Context<'_>) -> Option<Next> {
+        let Some(&first) = turn.rest().first() else {
+            return Some(INPUT);
+        };
+        self.phase = if context.service.logins.lock().is_some() {
+            Phase::Login(Login::new())
+        } else {
+            let is_binary = match self.protocol {
+                ProtocolChoice::Negotiate => first == BINARY_MAGIC,
+                ProtocolChoice::Text => false,
+                ProtocolChoice::Binary => true,
+            };
+            if is_binary {
+                Phase::Binary(Box::new(BinaryState::new()))
+            } else {
+                Phase::Command
+            }
+        };
+        None
+    }
+
+    fn advance_large(
+        &mut self,
+        turn: &mut Turn<'_>,
+        output: &mut Output,
+        context: &mut Context<'_>,
+    ) -> Option<Next> {
+        let Phase::Large(large) = &mut self.phase else {
+            return None;
+        };
+        turn.consume(large.fill(turn.rest()));
+        if !large.is_complete() {
+            return Some(INPUT);
+        }
+        if let Phase::Large(large) = std::mem::replace(&mut self.phase, Phase::Command) {
+            large.finish(self.descriptor, output, context);
+        }
+        None
+    }
+
+    fn advance_keys(
+        &mut self,
+        turn: &mut Turn<'_>,
+        output: &mut Output,
+        context: &mut Context<'_>,
+    ) -> Option<Next> {
+        let Phase::Keys { lookup, left } = &mut self.phase else {
+            return None;
+        };
+        if output.pending() >= OUTPUT_BYTES_MAX {
+            return Some(Next::Yield);
+        }
+        let rest = turn.rest();
+        let Some(keys) = rest.get(..*left) else {
+            return Some(Next::Input { bytes: *left + 1 });
+        };
+        match retrieval::look_up(*lookup, keys, self.descriptor, output, context) {
+            // The keys were checked when the list was interrupted.
+            Looked::Done | Looked::BadKey => {
+                let line_end = match rest.get(keys.len()..) {
+                    Some([b'\r', ..]) => 2,
+                    _ => 1,
+                };
+                turn.consume(keys.len() + line_end);
+                turn.requests_left -= 1;
+                self.phase = Phase::Command;
+                None
+            }
+            Looked::Paused { consumed } => {
+                *left -= consumed;
+                turn.consume(consumed);
+                Some(Next::Yield)
+            }
+        }
     }
 
     /// Where the next bytes from the socket belong, while a large value is being received: read into it and call
     /// [`Session::received`]. `None` at all other times. Only to be used while no unconsumed input is kept.
     pub fn receive_space(&mut self) -> Option<&mut [u8]> {
-        None
+        match &mut self.phase {
+            Phase::Large(large) => large.space(),
+            Phase::Binary(binary) => binary.receive_space(),
+            _ => None,
+        }
     }
 
     /// Says that `count` bytes were read into [`Session::receive_space`].
     pub fn received(&mut self, count: usize) {
-        let _ = count;
+        match &mut self.phase {
+            Phase::Large(large) => large.advance(count),
+            Phase::Binary(binary) => binary.received(count),
+            _ => {}
+        }
+    }
+
+    /// Whether the connection watches events: it is shown as such and never closed for being idle.
+    pub fn is_watching(&self) -> bool {
+        matches!(self.phase, Phase::Watch(_))
     }
 
     /// Whether the session has something to do without new input (a dump in progress, events for a watcher, a long
     /// multiget): call [`Session::process`] again once `output` has room.
     pub fn has_work(&self) -> bool {
-        false
+        match &self.phase {
+            Phase::Dump(_) | Phase::Keys { .. } => true,
+            Phase::Watch(watching) => watching.has_events(),
+            Phase::Binary(binary) => binary.has_work(),
+            _ => false,
+        }
+    }
+
+    /// What `stats conns` shows of the conversation between two calls of [`Session::process`].
+    pub fn state(&self) -> ConnectionState {
+        match &self.phase {
+            Phase::Command if self.wanted > 0 => ConnectionState::Nread,
+            Phase::Fresh | Phase::Login(_) | Phase::Command => ConnectionState::Read,
+            Phase::Swallow { .. } => ConnectionState::Swallow,
+            Phase::Large(_) => ConnectionState::Nread,
+            Phase::Keys { .. } => ConnectionState::Mwrite,
+            // As in memcached, which lends a dump's connection to its logger.
+            Phase::Dump(_) | Phase::Watch(_) => ConnectionState::Watch,
+            Phase::Binary(binary) => binary.state(),
+            Phase::Closed(_) => ConnectionState::Closing,
+        }
     }
 }

@@ -1,0 +1,134 @@
+//! A service without sockets, and a connection to it, for tests of conversations.
+
+use crate::base::sync::{Arc, AtomicU8, Mutex};
+use crate::base::time::{Clock, Now};
+use crate::stats::connections::ConnectionTable;
+use crate::stats::events::EventHub;
+use crate::stats::prefix::PrefixTable;
+use crate::store::{self, Store};
+
+use super::output::Output;
+use super::service::{Config, Context, ProtocolChoice, Service};
+use super::session::{Next, Session};
+
+/// The time of all tests.
+pub const NOW: Now = Now {
+    seconds: 100,
+    epoch: 1_700_000_000,
+};
+
+/// A service with memcached's defaults.
+pub fn service() -> Service {
+    let events = Arc::new(EventHub::default());
+    Service {
+        store: Store::new(store::Config::default(), Arc::clone(&events)),
+        config: Config {
+            version: "1.6.45".to_owned(),
+            is_shutdown_enabled: false,
+            is_flush_enabled: true,
+            is_dump_enabled: true,
+            is_watch_enabled: true,
+            has_debug_commands: false,
+            is_maxconns_fast: true,
+            max_connections: 1024,
+            threads: 1,
+            requests_per_event: 20,
+            idle_timeout_seconds: 0,
+            read_buffers_max: 0,
+            watcher_buffer_bytes: 262_144,
+            prefix_delimiter: b':',
+            auth_file: None,
+        },
+        clock: Arc::new(Clock::start()),
+        workers: vec![Default::default()].into(),
+        connections: ConnectionTable::default(),
+        events,
+        prefixes: PrefixTable::new(b':', false),
+        control: Box::new(|_| {}),
+        verbosity: AtomicU8::new(0),
+        settings_report: Box::new(|changed| changed.to_vec()),
+        logins: Mutex::new(None),
+    }
+}
+
+/// A connection that keeps unconsumed input as the network layer does.
+pub struct Client<'a> {
+    service: &'a Service,
+    pub session: Session,
+    pub output: Output,
+    tail: Vec<u8>,
+    /// Everything sent so far.
+    pub sent: Vec<u8>,
+    pub now: Now,
+}
+
+impl<'a> Client<'a> {
+    pub fn new(service: &'a Service) -> Self {
+        Self {
+            service,
+            session: Session::new(ProtocolChoice::Negotiate, 7),
+            output: Output::new(),
+            tail: Vec::new(),
+            sent: Vec::new(),
+            now: NOW,
+        }
+    }
+
+    /// Hands `bytes` in and lets the session work until it wants more input or ends. Values go through
+    /// [`Session::receive_space`] when the session offers it.
+    pub fn feed(&mut self, bytes: &[u8]) -> Next {
+        let mut bytes = bytes;
+        if self.tail.is_empty()
+            && let Some(space) = self.session.receive_space()
+        {
+            let count = space.len().min(bytes.len());
+            space[..count].copy_from_slice(&bytes[..count]);
+            self.session.received(count);
+            bytes = &bytes[count..];
+        }
+        self.tail.extend_from_slice(bytes);
+        loop {
+            match self.turn() {
+                Next::Input { .. } if self.session.has_work() => {}
+                Next::Yield => {}
+                next => return next,
+            }
+        }
+    }
+
+    /// One call of the session; sends what is queued.
+    pub fn turn(&mut self) -> Next {
+        let mut scratch = Vec::new();
+        let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(|| {});
+        let mut context = Context {
+            service: self.service,
+            worker: 0,
+            now: self.now,
+            wake: &wake,
+            scratch: &mut scratch,
+        };
+        let progress = self
+            .session
+            .process(&self.tail, &mut self.output, &mut context);
+        assert!(progress.consumed <= self.tail.len());
+        self.tail.drain(..progress.consumed);
+        match progress.next {
+            Next::Abort(_) => self.output.clear(),
+            _ => self.send(),
+        }
+        progress.next
+    }
+
+    fn send(&mut self) {
+        while !self.output.is_empty() {
+            let mut slices = [std::io::IoSlice::new(&[]); 4];
+            let count = self.output.slices(&mut slices);
+            let mut sent = 0;
+            for slice in &slices[..count] {
+                self.sent.extend_from_slice(slice);
+                sent += slice.len();
+            }
+            self.output.advance(sent);
+        }
+    }
+}

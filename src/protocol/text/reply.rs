@@ -1,0 +1,106 @@
+//! Replies of the classic text protocol, and the header of a value. Numbers are written without `fmt`.
+
+/// Unknown command.
+pub const ERROR: &[u8] = b"ERROR\r\n";
+/// The line is not what the command takes.
+pub const BAD_LINE: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
+/// The data block does not end where it should.
+pub const BAD_DATA: &[u8] = b"CLIENT_ERROR bad data chunk\r\n";
+/// An exptime is no number.
+pub const BAD_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";
+/// A delta is no number.
+pub const BAD_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta argument\r\n";
+/// The value under the key is no number.
+pub const NON_NUMERIC: &[u8] = b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
+/// The item would be over the item size limit.
+pub const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
+/// A storage command found no memory.
+pub const NO_MEMORY_STORING: &[u8] = b"SERVER_ERROR out of memory storing object\r\n";
+/// A delta found no memory.
+pub const NO_MEMORY: &[u8] = b"SERVER_ERROR out of memory\r\n";
+/// Done.
+pub const STORED: &[u8] = b"STORED\r\n";
+/// The item was (not) there.
+pub const NOT_STORED: &[u8] = b"NOT_STORED\r\n";
+/// The CAS id did not match.
+pub const EXISTS: &[u8] = b"EXISTS\r\n";
+/// No such key.
+pub const NOT_FOUND: &[u8] = b"NOT_FOUND\r\n";
+/// Done.
+pub const DELETED: &[u8] = b"DELETED\r\n";
+/// Done.
+pub const TOUCHED: &[u8] = b"TOUCHED\r\n";
+/// Behind the last value.
+pub const END: &[u8] = b"END\r\n";
+/// Answer to `mn`.
+pub const META_NOOP: &[u8] = b"MN\r\n";
+
+/// Longest header of a value: the word, a key, flags, length, CAS id, spaces and line end.
+pub const VALUE_HEADER_BYTES_MAX: usize = 6 + 250 + 1 + 10 + 1 + 10 + 1 + 20 + 2;
+
+/// Writes `VALUE <key> <flags> <bytes>[ <cas>]` and the line end.
+#[inline]
+pub fn value_header(
+    key: &[u8],
+    flags: u32,
+    value_bytes: usize,
+    cas: Option<u64>,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"VALUE ");
+    out.extend_from_slice(key);
+    if flags == 0 {
+        out.extend_from_slice(b" 0 ");
+    } else {
+        out.push(b' ');
+        number(u64::from(flags), out);
+        out.push(b' ');
+    }
+    number(value_bytes as u64, out);
+    if let Some(cas) = cas {
+        out.push(b' ');
+        number(cas, out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a number in decimal.
+#[inline]
+pub fn number(value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Writes `VERSION <version>` and the line end.
+pub fn version(version: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"VERSION ");
+    out.extend_from_slice(version.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(key: &str, flags: u32, value_bytes: usize, cas: Option<u64>, expected: &str) {
+        let mut out = Vec::new();
+        value_header(key.as_bytes(), flags, value_bytes, cas, &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+        assert!(out.len() <= VALUE_HEADER_BYTES_MAX);
+    }
+
+    #[test]
+    fn headers_hold_key_flags_length_and_cas() {
+        check("a", 0, 0, None, "VALUE a 0 0\r\n");
+        check("a", 7, 12, None, "VALUE a 7 12\r\n");
+        check("a", 0, 3, Some(2), "VALUE a 0 3 2\r\n");
+        let key = "k".repeat(250);
+        check(
+            &key,
+            u32::MAX,
+            u32::MAX as usize,
+            Some(u64::MAX),
+            &format!("VALUE {key} 4294967295 4294967295 18446744073709551615\r\n"),
+        );
+    }
+}
