@@ -7,6 +7,7 @@
 
 pub mod apply;
 pub mod event_lines;
+pub mod meta;
 pub mod output;
 pub mod service;
 pub mod session;
