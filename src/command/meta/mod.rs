@@ -11,6 +11,8 @@ mod delete;
 mod get;
 mod set;
 #[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use set::{MetaSet, SetLine, parse_set, refuse, store};

@@ -17,6 +17,8 @@ const TOO_LARGE: Reply = b"SERVER_ERROR object too large for cache\r\n";
 const NO_MEMORY: Reply = b"SERVER_ERROR out of memory storing object\r\n";
 
 /// What an `ms` line says.
+// The usual variant is the large one; boxing it would allocate for every request.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum SetLine {
     /// The data is to be read and handed to [`store`].
