@@ -6,11 +6,13 @@
 //! (stats), `dump` (cachedump metadump mgdump), `watch`, `login` (-Y). `text` and `binary` dispatch.
 
 pub mod apply;
+pub mod binary;
 pub mod event_lines;
 pub mod meta;
 pub mod output;
 pub mod service;
 pub mod session;
+pub mod statistics;
 
 pub use output::Output;
 pub use service::{Config, Context, Control, Service};
