@@ -25,7 +25,7 @@ pub(super) fn get(
     let hash = service.store.hash(key);
     service.store.entry(key, hash, now, |entry| {
         event_lines::fetched(entry, key, descriptor, service);
-        let is_created = entry.item().is_none() && vivify(entry, request);
+        let is_created = request.has(b'N') && entry.item().is_none() && vivify(entry, request);
         let Some(item) = entry.item() else {
             entry.counters().get_misses += 1;
             return miss(request, key, output);
@@ -56,9 +56,6 @@ fn miss(request: &Request<'_>, key: &[u8], output: &mut Output) -> Result<(), Re
 
 /// `N`: makes an empty item that never expires yet. False without memory: a miss is a miss then.
 fn vivify(entry: &mut Entry<'_>, request: &Request<'_>) -> bool {
-    if !request.has(b'N') {
-        return false;
-    }
     let item = NewItem {
         flags: 0,
         exptime: 0,
