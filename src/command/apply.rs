@@ -356,13 +356,16 @@ pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest<'_>) -> Delta {
     let Some(item) = entry.item() else {
         return Delta::NotFound;
     };
+    if item.value().is_empty() || item.is_chunked() {
+        return Delta::NonNumeric;
+    }
     if request.compare != 0 && request.compare != item.cas() {
         return Delta::Mismatch;
     }
     let class_id = item.class();
     let (flags, exptime, old_bytes) = (item.flags(), item.exptime(), item.value().len());
     let number = match item.value() {
-        crate::store::value::Value::Inline(bytes) if !item.is_chunked() => stored_number(bytes),
+        crate::store::value::Value::Inline(bytes) => stored_number(bytes),
         _ => None,
     };
     let Some(number) = number else {

@@ -24,13 +24,7 @@ pub(super) fn execute(
             return;
         }
     };
-    let request = DeltaRequest {
-        key: line.key,
-        is_increment,
-        delta: line.argument,
-        compare: 0,
-        new_cas: None,
-    };
+    let request = DeltaRequest { key: line.key, is_increment, delta: line.argument, compare: 0, new_cas: None };
     let service = context.service;
     let hash = service.store.hash(line.key);
     let delta = service.store.entry(line.key, hash, context.now, |entry| {

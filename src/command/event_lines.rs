@@ -77,9 +77,7 @@ pub fn refused(mode: Mode, error: StoreError, key: &[u8], descriptor: i32, conte
         line.extend_from_slice(b"type=item_store key=");
         uri_encode(key, line);
         let name = mode.name();
-        line.extend_from_slice(
-            format!(" status={status} cmd={name} ttl=0 clsid=0 cfd={descriptor} size=0").as_bytes(),
-        );
+        line.extend_from_slice(format!(" status={status} cmd={name} ttl=0 clsid=0 cfd={descriptor} size=0").as_bytes());
     });
 }
 
@@ -93,8 +91,7 @@ pub fn deleted(entry: &Entry<'_>, key: &[u8], command: &str, service: &Service) 
 
 #[cold]
 fn emit_deleted(entry: &Entry<'_>, key: &[u8], command: &str, service: &Service) {
-    let Some((class_id, bytes)) = entry.item().map(|item| (item.class(), item.value().len()))
-    else {
+    let Some((class_id, bytes)) = entry.item().map(|item| (item.class(), item.value().len())) else {
         return;
     };
     service.events.emit(class::DELETIONS, |line| {

@@ -9,12 +9,7 @@ use super::retrieval;
 use super::service::Context;
 
 /// Executes delete.
-pub(super) fn delete(
-    arguments: &[u8],
-    descriptor: i32,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) {
+pub(super) fn delete(arguments: &[u8], descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
     let line = match classic::delete(arguments) {
         Ok(line) => line,
         Err(refusal) => return answer(refusal, output),
@@ -36,21 +31,12 @@ pub(super) fn delete(
         true
     });
     if !line.is_noreply {
-        output.push(if is_deleted {
-            reply::DELETED
-        } else {
-            reply::NOT_FOUND
-        });
+        output.push(if is_deleted { reply::DELETED } else { reply::NOT_FOUND });
     }
 }
 
 /// Executes touch.
-pub(super) fn touch(
-    arguments: &[u8],
-    descriptor: i32,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) {
+pub(super) fn touch(arguments: &[u8], descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
     let line = match classic::touch(arguments) {
         Ok(line) => line,
         Err(refusal) => return answer(refusal, output),
@@ -69,11 +55,7 @@ pub(super) fn touch(
         }
     });
     if !line.is_noreply {
-        output.push(if is_touched {
-            reply::TOUCHED
-        } else {
-            reply::NOT_FOUND
-        });
+        output.push(if is_touched { reply::TOUCHED } else { reply::NOT_FOUND });
     }
 }
 

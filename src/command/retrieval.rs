@@ -60,13 +60,7 @@ pub(super) fn look_up(
     many(lookup, keys, descriptor, output, context)
 }
 
-fn many(
-    lookup: Lookup,
-    keys: &[u8],
-    descriptor: i32,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) -> Looked {
+fn many(lookup: Lookup, keys: &[u8], descriptor: i32, output: &mut Output, context: &mut Context<'_>) -> Looked {
     let mut rest = keys;
     let mut looked_up = 0;
     loop {
@@ -158,14 +152,7 @@ impl<'a> Batch<'a> {
 
 /// Looks up one key.
 #[inline]
-fn one(
-    lookup: Lookup,
-    key: &[u8],
-    hash: KeyHash,
-    descriptor: i32,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) {
+fn one(lookup: Lookup, key: &[u8], hash: KeyHash, descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
     let service = context.service;
     let is_hit = service.store.entry(key, hash, context.now, |entry| {
         event_lines::fetched(entry, key, descriptor, service);

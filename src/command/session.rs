@@ -135,29 +135,15 @@ impl Session {
     /// A new conversation. `descriptor` is the socket's number, which watchers see as `cfd`; `protocol` is the
     /// listener's choice.
     pub fn new(protocol: ProtocolChoice, descriptor: i32) -> Self {
-        Self {
-            protocol,
-            descriptor,
-            phase: Phase::Fresh,
-            scanned: 0,
-            wanted: 0,
-        }
+        Self { protocol, descriptor, phase: Phase::Fresh, scanned: 0, wanted: 0 }
     }
 
     /// Parses and executes requests at the start of `input` until it runs out, the turn's share
     /// (`requests_per_event`, [`Output`] above its limit) is used up, or the connection is to be closed.
     /// Replies are appended to `output`. Never panics, whatever the input.
-    pub fn process(
-        &mut self,
-        input: &[u8],
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) -> Progress {
+    pub fn process(&mut self, input: &[u8], output: &mut Output, context: &mut Context<'_>) -> Progress {
         if input.len() < self.wanted {
-            return Progress {
-                consumed: 0,
-                next: Next::Input { bytes: self.wanted },
-            };
+            return Progress { consumed: 0, next: Next::Input { bytes: self.wanted } };
         }
         self.wanted = 0;
         let mut turn = Turn {
@@ -168,22 +154,14 @@ impl Session {
         };
         loop {
             if let Some(next) = self.advance(&mut turn, output, context) {
-                return Progress {
-                    consumed: turn.consumed,
-                    next,
-                };
+                return Progress { consumed: turn.consumed, next };
             }
         }
     }
 
     /// Goes on by a command or a phase; says what is wanted when that needs more than is there.
     #[inline]
-    fn advance(
-        &mut self,
-        turn: &mut Turn<'_>,
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) -> Option<Next> {
+    fn advance(&mut self, turn: &mut Turn<'_>, output: &mut Output, context: &mut Context<'_>) -> Option<Next> {
         if let Phase::Command = self.phase {
             self.command(turn, output, context)
         } else {
@@ -193,12 +171,7 @@ impl Session {
 
     /// Executes the command at the start of the rest.
     #[inline]
-    fn command(
-        &mut self,
-        turn: &mut Turn<'_>,
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) -> Option<Next> {
+    fn command(&mut self, turn: &mut Turn<'_>, output: &mut Output, context: &mut Context<'_>) -> Option<Next> {
         let rest = turn.rest();
         if rest.is_empty() {
             return Some(INPUT);
@@ -233,13 +206,7 @@ impl Session {
     }
 
     /// Takes up what a line has left to be done.
-    fn follow(
-        &mut self,
-        step: Step,
-        line_bytes: usize,
-        line_end: usize,
-        turn: &mut Turn<'_>,
-    ) -> Option<Next> {
+    fn follow(&mut self, step: Step, line_bytes: usize, line_end: usize, turn: &mut Turn<'_>) -> Option<Next> {
         let mut consumed = line_bytes;
         let mut next = None;
         match step {
@@ -271,12 +238,7 @@ impl Session {
     }
 
     /// All phases but [`Phase::Command`].
-    fn advance_phase(
-        &mut self,
-        turn: &mut Turn<'_>,
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) -> Option<Next> {
+    fn advance_phase(&mut self, turn: &mut Turn<'_>, output: &mut Output, context: &mut Context<'_>) -> Option<Next> {
         match &mut self.phase {
             Phase::Command => None,
             Phase::Fresh => self.begin(turn, context),
@@ -343,21 +305,12 @@ impl Session {
                 ProtocolChoice::Text => false,
                 ProtocolChoice::Binary => true,
             };
-            if is_binary {
-                Phase::Binary(Box::new(BinaryState::new()))
-            } else {
-                Phase::Command
-            }
+            if is_binary { Phase::Binary(Box::new(BinaryState::new())) } else { Phase::Command }
         };
         None
     }
 
-    fn advance_large(
-        &mut self,
-        turn: &mut Turn<'_>,
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) -> Option<Next> {
+    fn advance_large(&mut self, turn: &mut Turn<'_>, output: &mut Output, context: &mut Context<'_>) -> Option<Next> {
         let Phase::Large(large) = &mut self.phase else {
             return None;
         };
@@ -371,12 +324,7 @@ impl Session {
         None
     }
 
-    fn advance_keys(
-        &mut self,
-        turn: &mut Turn<'_>,
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) -> Option<Next> {
+    fn advance_keys(&mut self, turn: &mut Turn<'_>, output: &mut Output, context: &mut Context<'_>) -> Option<Next> {
         let Phase::Keys { lookup, left } = &mut self.phase else {
             return None;
         };

@@ -31,14 +31,8 @@ fn check(input: &[u8], expected: &str) {
 
 #[test]
 fn storage_commands_answer() {
-    check(
-        b"set a 5 0 3\r\nabc\r\nget a\r\n",
-        "STORED\r\nVALUE a 5 3\r\nabc\r\nEND\r\n",
-    );
-    check(
-        b"set a 0 0 0\n\r\nget a\n",
-        "STORED\r\nVALUE a 0 0\r\n\r\nEND\r\n",
-    );
+    check(b"set a 5 0 3\r\nabc\r\nget a\r\n", "STORED\r\nVALUE a 5 3\r\nabc\r\nEND\r\n");
+    check(b"set a 0 0 0\n\r\nget a\n", "STORED\r\nVALUE a 0 0\r\n\r\nEND\r\n");
     check(
         b"add a 0 0 1\r\n1\r\nadd a 0 0 1\r\n2\r\nreplace b 0 0 1\r\n3\r\nreplace a 0 0 1\r\n4\r\nget a b\r\n",
         "STORED\r\nNOT_STORED\r\nNOT_STORED\r\nSTORED\r\nVALUE a 0 1\r\n4\r\nEND\r\n",
@@ -59,21 +53,12 @@ fn refused_data_blocks_are_swallowed_or_parsed() {
     let bad = "CLIENT_ERROR bad command line format\r\n";
     check(b"set a x 0 3\r\nabc\r\nget a\r\n", &format!("{bad}END\r\n"));
     check(b"set a x 0 3 noreply\r\nabc\r\nget a\r\n", "END\r\n");
-    check(
-        b"set a 0 0 x\r\nmn\r\nget a\r\n",
-        &format!("{bad}MN\r\nEND\r\n"),
-    );
+    check(b"set a 0 0 x\r\nmn\r\nget a\r\n", &format!("{bad}MN\r\nEND\r\n"));
     check(b"set a 0 0\r\nmn\r\n", &format!("{bad}MN\r\n"));
-    check(
-        b"set a 0 0 3\r\nabcdef\r\nget a\r\n",
-        &format!("CLIENT_ERROR bad data chunk\r\n{bad}END\r\n"),
-    );
+    check(b"set a 0 0 3\r\nabcdef\r\nget a\r\n", &format!("CLIENT_ERROR bad data chunk\r\n{bad}END\r\n"));
     check(b"set a 0 0 3 noreply\r\nabcxxget a\r\n", "END\r\n");
     let key = "k".repeat(251);
-    check(
-        format!("set {key} 0 0 3\r\nabc\r\nmn\r\n").as_bytes(),
-        &format!("{bad}MN\r\n"),
-    );
+    check(format!("set {key} 0 0 3\r\nabc\r\nmn\r\n").as_bytes(), &format!("{bad}MN\r\n"));
 }
 
 #[test]
@@ -108,15 +93,10 @@ fn too_large_a_value_is_refused_and_a_set_removes_the_old_one() {
 
 #[test]
 fn large_values_come_and_go() {
-    let data: String = (0..100_000)
-        .map(|n| char::from(b'a' + (n % 26) as u8))
-        .collect();
+    let data: String = (0..100_000).map(|n| char::from(b'a' + (n % 26) as u8)).collect();
     check(
-        format!("set a 1 0 100000\r\n{data}\r\nget a\r\nset b 0 0 100000\r\n{data}xxget b\r\n")
-            .as_bytes(),
-        &format!(
-            "STORED\r\nVALUE a 1 100000\r\n{data}\r\nEND\r\nCLIENT_ERROR bad data chunk\r\nEND\r\n"
-        ),
+        format!("set a 1 0 100000\r\n{data}\r\nget a\r\nset b 0 0 100000\r\n{data}xxget b\r\n").as_bytes(),
+        &format!("STORED\r\nVALUE a 1 100000\r\n{data}\r\nEND\r\nCLIENT_ERROR bad data chunk\r\nEND\r\n"),
     );
 }
 
@@ -125,19 +105,13 @@ fn states_show_what_is_waited_for() {
     let service = service();
     let mut client = Client::new(&service);
     assert_eq!(client.session.state(), ConnectionState::Read);
-    assert_eq!(
-        client.feed(b"set a 0 0 10\r\nabc"),
-        Next::Input { bytes: 26 }
-    );
+    assert_eq!(client.feed(b"set a 0 0 10\r\nabc"), Next::Input { bytes: 26 });
     assert_eq!(client.session.state(), ConnectionState::Nread);
     client.feed(b"defghij\r\n");
     assert_eq!(client.session.state(), ConnectionState::Read);
     client.feed(b"set a 0 0 100000\r\nabc");
     assert_eq!(client.session.state(), ConnectionState::Nread);
-    assert_eq!(
-        client.session.receive_space().map(|space| space.is_empty()),
-        Some(false)
-    );
+    assert_eq!(client.session.receive_space().map(|space| space.is_empty()), Some(false));
 }
 
 #[test]
@@ -166,15 +140,9 @@ fn retrieval_answers() {
          CLIENT_ERROR bad command line format\r\nCLIENT_ERROR bad command line format\r\n",
     );
     let key = "k".repeat(251);
-    check(
-        format!("get {key}\r\n").as_bytes(),
-        "CLIENT_ERROR bad command line format\r\n\r\n",
-    );
+    check(format!("get {key}\r\n").as_bytes(), "CLIENT_ERROR bad command line format\r\n\r\n");
     check(format!("get {key} noreply\r\n").as_bytes(), "\r\n");
-    check(
-        format!("gat 0 {key} noreply\r\n").as_bytes(),
-        "CLIENT_ERROR bad command line format\r\n\r\n",
-    );
+    check(format!("gat 0 {key} noreply\r\n").as_bytes(), "CLIENT_ERROR bad command line format\r\n\r\n");
 }
 
 #[test]
@@ -210,18 +178,9 @@ fn a_long_multiget_goes_on_in_later_turns() {
 
 #[test]
 fn other_commands_answer() {
-    check(
-        b"\r\nmn\na\r\n",
-        &"CLIENT_ERROR bad command line format\r\n".repeat(3),
-    );
-    check(
-        b"mn\r\nversion x\r\nfoo\r\nfoo noreply\r\nnoreply\r\n",
-        "MN\r\nVERSION 1.6.45\r\nERROR\r\n",
-    );
-    check(
-        b" get a\r\n get a noreply\r\n     \r\n",
-        "ERROR\r\nERROR\r\n",
-    );
+    check(b"\r\nmn\na\r\n", &"CLIENT_ERROR bad command line format\r\n".repeat(3));
+    check(b"mn\r\nversion x\r\nfoo\r\nfoo noreply\r\nnoreply\r\n", "MN\r\nVERSION 1.6.45\r\nERROR\r\n");
+    check(b" get a\r\n get a noreply\r\n     \r\n", "ERROR\r\nERROR\r\n");
     check(b"mn\r\nquit\r\nmn\r\n", "MN\r\n");
     check(b"HTTP/1.1\r\nget / HTTP/1.1\r\n", "ERROR\r\nEND\r\n");
 }

@@ -43,10 +43,7 @@ pub(super) fn execute(
 ) -> Step {
     let line = match classic::storage(arguments, mode == Mode::Cas) {
         Storage::Data(line) => line,
-        Storage::Swallow {
-            value_bytes,
-            refusal,
-        } => {
+        Storage::Swallow { value_bytes, refusal } => {
             return Step::Swallow {
                 bytes: value_bytes + ENDING.len(),
                 reply: Cow::Borrowed(quiet(refusal.reply, refusal.is_noreply)),
@@ -62,17 +59,12 @@ pub(super) fn execute(
     let error = match service.store.fit(key_bytes, value_bytes, line.flags) {
         Fit::Inline => return execute_inline(mode, &line, behind, descriptor, output, context),
         Fit::Large => {
-            let made = service
-                .store
-                .large_buffer(key_bytes, value_bytes, line.flags, context.now);
+            let made = service.store.large_buffer(key_bytes, value_bytes, line.flags, context.now);
             match made {
                 Ok(buffer) => {
                     record(line.key, context);
                     let request = classic_request(mode, &line, Box::from(line.key), context);
-                    return Step::Large(Box::new(LargeStore::new(
-                        Target::Classic(request),
-                        buffer,
-                    )));
+                    return Step::Large(Box::new(LargeStore::new(Target::Classic(request), buffer)));
                 }
                 Err(error) => error,
             }
@@ -82,10 +74,7 @@ pub(super) fn execute(
     record(line.key, context);
     event_lines::refused(mode, error, line.key, descriptor, context);
     let reply = refuse(mode, line.key, error, descriptor, context);
-    Step::Swallow {
-        bytes: value_bytes + ENDING.len(),
-        reply: Cow::Borrowed(quiet(reply, line.is_noreply)),
-    }
+    Step::Swallow { bytes: value_bytes + ENDING.len(), reply: Cow::Borrowed(quiet(reply, line.is_noreply)) }
 }
 
 #[inline]
@@ -117,12 +106,7 @@ fn record(key: &[u8], context: &Context<'_>) {
     }
 }
 
-fn classic_request<K>(
-    mode: Mode,
-    line: &StorageLine<'_>,
-    key: K,
-    context: &Context<'_>,
-) -> Classic<K> {
+fn classic_request<K>(mode: Mode, line: &StorageLine<'_>, key: K, context: &Context<'_>) -> Classic<K> {
     Classic {
         mode,
         key,
@@ -134,13 +118,7 @@ fn classic_request<K>(
 }
 
 impl<K: AsRef<[u8]>> Classic<K> {
-    fn store(
-        &self,
-        value: NewValue<'_>,
-        descriptor: i32,
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) {
+    fn store(&self, value: NewValue<'_>, descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
         let key = self.key.as_ref();
         let request = StoreRequest {
             mode: self.mode,
@@ -179,13 +157,7 @@ fn count_set(key: &[u8], value_bytes: usize, flags: u32, context: &Context<'_>) 
 
 /// Counts a store that found no room, and removes what a set would have replaced, so that nobody reads a stale value.
 #[cold]
-fn refuse(
-    mode: Mode,
-    key: &[u8],
-    error: StoreError,
-    descriptor: i32,
-    context: &Context<'_>,
-) -> &'static [u8] {
+fn refuse(mode: Mode, key: &[u8], error: StoreError, descriptor: i32, context: &Context<'_>) -> &'static [u8] {
     let service = context.service;
     let hash = service.store.hash(key);
     service.store.entry(key, hash, context.now, |entry| {
@@ -220,17 +192,10 @@ pub(super) fn execute_meta(
     context: &mut Context<'_>,
 ) -> Step {
     let (set, key, value_bytes) = match meta::parse_set(line) {
-        SetLine::Data {
-            set,
-            key,
-            value_bytes,
-        } => (set, key, value_bytes),
+        SetLine::Data { set, key, value_bytes } => (set, key, value_bytes),
         SetLine::Refused { reply, swallow } => match swallow {
             Some(bytes) => {
-                return Step::Swallow {
-                    bytes,
-                    reply: Cow::Borrowed(reply),
-                };
+                return Step::Swallow { bytes, reply: Cow::Borrowed(reply) };
             }
             None => {
                 output.push(reply);
@@ -264,10 +229,7 @@ pub(super) fn execute_meta(
     };
     let mut held_back = Output::new();
     meta::refuse(&set, key.as_slice(), error, &mut held_back, context);
-    Step::Swallow {
-        bytes: data_bytes,
-        reply: Cow::Owned(std::mem::take(held_back.bytes())),
-    }
+    Step::Swallow { bytes: data_bytes, reply: Cow::Owned(std::mem::take(held_back.bytes())) }
 }
 
 /// The command that a data block belongs to. It lives in the box of a [`LargeStore`], or on the stack for a moment.
@@ -278,13 +240,7 @@ enum Target {
 }
 
 impl Target {
-    fn store(
-        &self,
-        value: NewValue<'_>,
-        descriptor: i32,
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) {
+    fn store(&self, value: NewValue<'_>, descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
         match self {
             Target::Classic(request) => request.store(value, descriptor, output, context),
             Target::Meta { set, key } => {
@@ -318,12 +274,7 @@ pub(super) struct LargeStore {
 
 impl LargeStore {
     fn new(target: Target, buffer: LargeBuffer) -> Self {
-        Self {
-            target,
-            buffer,
-            ending: [0; ENDING.len()],
-            ending_bytes: 0,
-        }
+        Self { target, buffer, ending: [0; ENDING.len()], ending_bytes: 0 }
     }
 
     /// Takes what belongs to the data block off the front of `input`; returns how many bytes that was.

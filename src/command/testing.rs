@@ -12,10 +12,7 @@ use super::service::{Config, Context, ProtocolChoice, Service};
 use super::session::{Next, Session};
 
 /// The time of all tests.
-pub const NOW: Now = Now {
-    seconds: 100,
-    epoch: 1_700_000_000,
-};
+pub const NOW: Now = Now { seconds: 100, epoch: 1_700_000_000 };
 
 /// A service with memcached's defaults.
 pub fn service() -> Service {
@@ -100,16 +97,9 @@ impl<'a> Client<'a> {
     pub fn turn(&mut self) -> Next {
         let mut scratch = Vec::new();
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(|| {});
-        let mut context = Context {
-            service: self.service,
-            worker: 0,
-            now: self.now,
-            wake: &wake,
-            scratch: &mut scratch,
-        };
-        let progress = self
-            .session
-            .process(&self.tail, &mut self.output, &mut context);
+        let mut context =
+            Context { service: self.service, worker: 0, now: self.now, wake: &wake, scratch: &mut scratch };
+        let progress = self.session.process(&self.tail, &mut self.output, &mut context);
         assert!(progress.consumed <= self.tail.len());
         self.tail.drain(..progress.consumed);
         match progress.next {

@@ -29,10 +29,7 @@ pub(super) enum Step {
     /// The line is to be executed again when so many bytes behind it are there. Nothing has been done.
     NeedsData { data_bytes: usize },
     /// Bytes behind the line are to be thrown away; then the reply is due.
-    Swallow {
-        bytes: usize,
-        reply: Cow<'static, [u8]>,
-    },
+    Swallow { bytes: usize, reply: Cow<'static, [u8]> },
     /// A large value follows.
     Large(Box<LargeStore>),
     /// The last `left` bytes of the line are keys that wait for the next turn.
@@ -134,17 +131,8 @@ fn execute_dataless(
     DONE
 }
 
-fn get(
-    line: &Line<'_>,
-    arguments: &[u8],
-    has_cas: bool,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) -> Step {
-    let lookup = Lookup {
-        deadline: None,
-        has_cas,
-    };
+fn get(line: &Line<'_>, arguments: &[u8], has_cas: bool, output: &mut Output, context: &mut Context<'_>) -> Step {
+    let lookup = Lookup { deadline: None, has_cas };
     match classic::retrieval(arguments) {
         Ok(keys) => look_up(lookup, keys, line, output, context),
         Err(refusal) => {
@@ -174,19 +162,10 @@ fn get_and_touch(
 }
 
 #[inline]
-fn look_up(
-    lookup: Lookup,
-    keys: &[u8],
-    line: &Line<'_>,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) -> Step {
+fn look_up(lookup: Lookup, keys: &[u8], line: &Line<'_>, output: &mut Output, context: &mut Context<'_>) -> Step {
     match retrieval::look_up(lookup, keys, line.descriptor, output, context) {
         Looked::Done => DONE,
-        Looked::Paused { consumed } => Step::Keys {
-            lookup,
-            left: keys.len() - consumed,
-        },
+        Looked::Paused { consumed } => Step::Keys { lookup, left: keys.len() - consumed },
         Looked::BadKey => {
             refuse_key(lookup, keys, line, output);
             DONE
@@ -214,14 +193,7 @@ fn execute_other(line: &Line<'_>, output: &mut Output, context: &mut Context<'_>
         && ADMIN_WORDS.contains(word)
     {
         let mark = output.mark();
-        let outcome = admin::execute(
-            line.text,
-            tokens.as_slice(),
-            is_noreply,
-            line.descriptor,
-            output,
-            context,
-        );
+        let outcome = admin::execute(line.text, tokens.as_slice(), is_noreply, line.descriptor, output, context);
         if is_noreply {
             output.truncate(mark);
         }
@@ -259,9 +231,5 @@ const ADMIN_WORDS: [&[u8]; 10] = [
 
 #[cold]
 fn log_line(line: &Line<'_>) {
-    log::debug!(
-        "<{} {}",
-        line.descriptor,
-        String::from_utf8_lossy(line.text)
-    );
+    log::debug!("<{} {}", line.descriptor, String::from_utf8_lossy(line.text));
 }

@@ -8,64 +8,31 @@ use super::row::{PLAIN, Row, Setting, Support, yes_no};
 
 /// The suboptions that are refused.
 pub(super) static ROWS: &[Row] = &[
-    tls(
-        "ssl_chain_cert",
-        &[("ssl_chain_cert", |_| "(null)".to_string())],
-    ),
+    tls("ssl_chain_cert", &[("ssl_chain_cert", |_| "(null)".to_string())]),
     tls("ssl_key", &[("ssl_key", |_| "(null)".to_string())]),
-    tls(
-        "ssl_verify_mode",
-        &[("ssl_verify_mode", |_| "0".to_string())],
-    ),
+    tls("ssl_verify_mode", &[("ssl_verify_mode", |_| "0".to_string())]),
     tls("ssl_keyformat", &[("ssl_keyformat", |_| "1".to_string())]),
     tls("ssl_ciphers", &[("ssl_ciphers", |_| "NULL".to_string())]),
     tls("ssl_ca_cert", &[("ssl_ca_cert", |_| "NULL".to_string())]),
-    tls(
-        "ssl_wbuf_size",
-        &[("ssl_wbuf_size", |_| "16384".to_string())],
-    ),
-    tls(
-        "ssl_session_cache",
-        &[("ssl_session_cache", |_| yes_no(false))],
-    ),
+    tls("ssl_wbuf_size", &[("ssl_wbuf_size", |_| "16384".to_string())]),
+    tls("ssl_session_cache", &[("ssl_session_cache", |_| yes_no(false))]),
     tls("ssl_kernel_tls", &[("ssl_kernel_tls", |_| yes_no(false))]),
-    tls(
-        "ssl_min_version",
-        &[("ssl_min_version", |_| "tlsv1.2".to_string())],
-    ),
+    tls("ssl_min_version", &[("ssl_min_version", |_| "tlsv1.2".to_string())]),
     storage("ext_path", &[]),
     storage("ext_page_size", &[]),
-    storage(
-        "ext_wbuf_size",
-        &[("ext_wbuf_size", |_| "4194304".to_string())],
-    ),
+    storage("ext_wbuf_size", &[("ext_wbuf_size", |_| "4194304".to_string())]),
     storage("ext_threads", &[]),
     storage("ext_io_depth", &[]),
     storage("ext_item_size", &[("ext_item_size", |_| "512".to_string())]),
-    storage(
-        "ext_item_age",
-        &[("ext_item_age", |_| u32::MAX.to_string())],
-    ),
+    storage("ext_item_age", &[("ext_item_age", |_| u32::MAX.to_string())]),
     storage("ext_low_ttl", &[("ext_low_ttl", |_| "0".to_string())]),
-    storage(
-        "ext_recache_rate",
-        &[("ext_recache_rate", |_| "2000".to_string())],
-    ),
-    storage(
-        "ext_compact_under",
-        &[("ext_compact_under", |_| "0".to_string())],
-    ),
+    storage("ext_recache_rate", &[("ext_recache_rate", |_| "2000".to_string())]),
+    storage("ext_compact_under", &[("ext_compact_under", |_| "0".to_string())]),
     storage("ext_drop_under", &[("ext_drop_under", |_| "0".to_string())]),
-    storage(
-        "ext_max_sleep",
-        &[("ext_max_sleep", |_| "1000000".to_string())],
-    ),
+    storage("ext_max_sleep", &[("ext_max_sleep", |_| "1000000".to_string())]),
     storage("ext_max_frag", &[("ext_max_frag", |_| "0.80".to_string())]),
     storage("ext_drop_unread", &[("ext_drop_unread", |_| yes_no(false))]),
-    storage(
-        "slab_automove_freeratio",
-        &[("slab_automove_freeratio", |_| "0.010".to_string())],
-    ),
+    storage("slab_automove_freeratio", &[("slab_automove_freeratio", |_| "0.010".to_string())]),
     proxy("proxy_config"),
     proxy("proxy_arg"),
     proxy("proxy_uring"),
@@ -73,39 +40,16 @@ pub(super) static ROWS: &[Row] = &[
 ];
 
 const fn tls(name: &'static str, settings: &'static [Setting]) -> Row {
-    let support = Support::Refused(
-        EXIT_FAILURE,
-        "-o {name}: this server is not built with TLS support.",
-    );
-    Row {
-        name,
-        support,
-        settings,
-        ..PLAIN
-    }
+    let support = Support::Refused(EXIT_FAILURE, "-o {name}: this server is not built with TLS support.");
+    Row { name, support, settings, ..PLAIN }
 }
 
 const fn storage(name: &'static str, settings: &'static [Setting]) -> Row {
-    let support = Support::Refused(
-        EXIT_FAILURE,
-        "-o {name}: this server has no external storage (extstore).",
-    );
-    Row {
-        name,
-        support,
-        settings,
-        ..PLAIN
-    }
+    let support = Support::Refused(EXIT_FAILURE, "-o {name}: this server has no external storage (extstore).");
+    Row { name, support, settings, ..PLAIN }
 }
 
 const fn proxy(name: &'static str) -> Row {
-    let support = Support::Refused(
-        EXIT_FAILURE,
-        "-o {name}: this server is not built with proxy support.",
-    );
-    Row {
-        name,
-        support,
-        ..PLAIN
-    }
+    let support = Support::Refused(EXIT_FAILURE, "-o {name}: this server is not built with proxy support.");
+    Row { name, support, ..PLAIN }
 }

@@ -5,8 +5,7 @@
 use super::draft::Draft;
 use super::listen::{self, Context};
 use super::{
-    EXIT_FAILURE, EXIT_SYSTEM, EXIT_USAGE, Failure, Invocation, Options, Port, Protocol,
-    SLAB_PAGE_BYTES, number,
+    EXIT_FAILURE, EXIT_SYSTEM, EXIT_USAGE, Failure, Invocation, Options, Port, Protocol, SLAB_PAGE_BYTES, number,
 };
 
 /// Checks the whole and pours the draft into its options.
@@ -32,19 +31,13 @@ fn usage<T>(message: impl Into<String>) -> Result<T, Failure> {
 
 /// The thread count memcached would compare with: its default does not depend on the machine.
 fn memcached_threads(draft: &Draft) -> usize {
-    if draft.threads_are_given {
-        draft.options.threads
-    } else {
-        MEMCACHED_THREADS
-    }
+    if draft.threads_are_given { draft.options.threads } else { MEMCACHED_THREADS }
 }
 
 fn check_napi_ids(draft: &Draft) -> Result<(), Failure> {
     let (ids, threads) = (draft.options.napi_ids, memcached_threads(draft));
     if ids as usize > threads {
-        return usage(format!(
-            "Number of napi_ids({ids}) cannot be greater than number of threads({threads})"
-        ));
+        return usage(format!("Number of napi_ids({ids}) cannot be greater than number of threads({threads})"));
     }
     Ok(())
 }
@@ -100,18 +93,13 @@ fn check_slab_sizes(draft: &mut Draft) -> Result<(), Failure> {
     let options = &mut draft.options;
     let mut sizes: Vec<u32> = Vec::new();
     let mut last = 0;
-    for part in text
-        .split(|byte| *byte == b'-')
-        .filter(|part| !part.is_empty())
-    {
+    for part in text.split(|byte| *byte == b'-').filter(|part| !part.is_empty()) {
         let size = number::strict_unsigned(part).unwrap_or(0);
         if size == 0 || size < options.chunk_size_min || size > options.slab_chunk_max {
             return out_of_range(size);
         }
         if last >= size {
-            return usage(format!(
-                "slab size {size} cannot be lower than or equal to a previous class size"
-            ));
+            return usage(format!("slab size {size} cannot be lower than or equal to a previous class size"));
         }
         if size <= last + CHUNK_ALIGN_BYTES {
             return usage(format!(
@@ -145,9 +133,7 @@ fn check_protocol(draft: &mut Draft) -> Result<(), Failure> {
         return Ok(());
     }
     if draft.protocol_is_given && draft.options.protocol != Protocol::Ascii {
-        return usage(
-            "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.",
-        );
+        return usage("ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.");
     }
     draft.options.protocol = Protocol::Ascii;
     Ok(())
@@ -182,9 +168,7 @@ fn check_user(draft: &mut Draft, invocation: &Invocation) -> Result<(), Failure>
     if options.identity.is_memcached {
         return usage("must add '-u root' to start as root");
     }
-    options
-        .warnings
-        .push("WARNING: running as root; -u <user> gives up its rights".to_string());
+    options.warnings.push("WARNING: running as root; -u <user> gives up its rights".to_string());
     Ok(())
 }
 
@@ -223,9 +207,7 @@ fn settle_listeners(draft: &mut Draft) -> Result<(), Failure> {
     let Some(list) = &options.listen_text else {
         return Ok(());
     };
-    let context = Context {
-        is_authenticated: options.auth_file.is_some(),
-    };
+    let context = Context { is_authenticated: options.auth_file.is_some() };
     match listen::parse_list(list, context, &mut options.warnings) {
         Ok(addresses) => {
             options.listen = addresses;
@@ -233,9 +215,7 @@ fn settle_listeners(draft: &mut Draft) -> Result<(), Failure> {
         }
         Err(complaint) => Err(Failure::new(
             EXIT_SYSTEM,
-            format!(
-                "{complaint}\nfailed to listen on one of interface(s) {list}: Invalid argument"
-            ),
+            format!("{complaint}\nfailed to listen on one of interface(s) {list}: Invalid argument"),
         )),
     }
 }
@@ -255,97 +235,41 @@ mod tests {
 
     #[test]
     fn item_and_chunk_sizes() {
-        refuse(
-            &["-I", "1023"],
-            64,
-            "Item max size cannot be less than 1024 bytes.",
-        );
-        refuse(
-            &["-I", "1g"],
-            64,
-            "Item max size cannot be less than 1024 bytes.",
-        );
-        refuse(
-            &["-I", ""],
-            64,
-            "Item max size cannot be less than 1024 bytes.",
-        );
-        refuse(
-            &["-I", "33m"],
-            64,
-            "Cannot set item size limit higher than 1/2 of memory max.",
-        );
-        refuse(
-            &["-m", "0"],
-            64,
-            "Cannot set item size limit higher than 1/2 of memory max.",
-        );
-        refuse(
-            &["-m", "1"],
-            64,
-            "Cannot set item size limit higher than 1/2 of memory max.",
-        );
+        refuse(&["-I", "1023"], 64, "Item max size cannot be less than 1024 bytes.");
+        refuse(&["-I", "1g"], 64, "Item max size cannot be less than 1024 bytes.");
+        refuse(&["-I", ""], 64, "Item max size cannot be less than 1024 bytes.");
+        refuse(&["-I", "33m"], 64, "Cannot set item size limit higher than 1/2 of memory max.");
+        refuse(&["-m", "0"], 64, "Cannot set item size limit higher than 1/2 of memory max.");
+        refuse(&["-m", "1"], 64, "Cannot set item size limit higher than 1/2 of memory max.");
         refuse(&["-m", "-1"], 64, "Memory limit cannot be negative.");
-        refuse(
-            &["-m", "4096", "-I", "1025m"],
-            64,
-            "Cannot set item size limit higher than a gigabyte.",
-        );
-        let too_small =
-            "slab_chunk_max (bytes: 524288) cannot be larger than -I (item_size_max 1024)";
+        refuse(&["-m", "4096", "-I", "1025m"], 64, "Cannot set item size limit higher than a gigabyte.");
+        let too_small = "slab_chunk_max (bytes: 524288) cannot be larger than -I (item_size_max 1024)";
         refuse(&["-I", "1024"], 64, too_small);
         let uneven = "-I (item_size_max: 1000000) must be evenly divisible by slab_chunk_max (bytes: 524288)";
         refuse(&["-I", "1000000"], 64, uneven);
         let page = "slab_chunk_max (bytes: 3072) must divide evenly into 1048576 (slab_page_size)";
         refuse(&["-I", "3m", "-o", "slab_chunk_max=3"], 64, page);
-        assert_eq!(
-            run("memcached", &["-I", "1k", "-o", "slab_chunk_max=1"]).item_size_max,
-            1024
-        );
+        assert_eq!(run("memcached", &["-I", "1k", "-o", "slab_chunk_max=1"]).item_size_max, 1024);
         assert_eq!(run("memcached", &["-I", "5M"]).item_size_max, 5 << 20);
-        assert_eq!(
-            run("memcached", &["-m", "2048", "-I", "1024m"]).item_size_max,
-            1 << 30
-        );
-        assert_eq!(
-            run("memcached", &["-o", "no_chunked_items"]).slab_chunk_max,
-            1 << 20
-        );
-        assert_eq!(
-            run("memcached", &["-I", "2m", "-o", "no_chunked_items"]).slab_chunk_max,
-            512 << 10
-        );
+        assert_eq!(run("memcached", &["-m", "2048", "-I", "1024m"]).item_size_max, 1 << 30);
+        assert_eq!(run("memcached", &["-o", "no_chunked_items"]).slab_chunk_max, 1 << 20);
+        assert_eq!(run("memcached", &["-I", "2m", "-o", "no_chunked_items"]).slab_chunk_max, 512 << 10);
     }
 
     #[test]
     fn slab_sizes() {
-        assert_eq!(
-            run("memcached", &["-o", "slab_sizes=100-200-300"]).slab_sizes,
-            Some(vec![100, 200, 300])
-        );
-        let refuse =
-            |list: &str, message: &str| refuse(&["-o", &format!("slab_sizes={list}")], 64, message);
+        assert_eq!(run("memcached", &["-o", "slab_sizes=100-200-300"]).slab_sizes, Some(vec![100, 200, 300]));
+        let refuse = |list: &str, message: &str| refuse(&["-o", &format!("slab_sizes={list}")], 64, message);
         refuse("5-600", "slab size 5 is out of valid range");
         refuse("100-x", "slab size 0 is out of valid range");
         refuse("", "slab size 0 is out of valid range");
         refuse("100-600000", "slab size 600000 is out of valid range");
-        refuse(
-            "100-100",
-            "slab size 100 cannot be lower than or equal to a previous class size",
-        );
-        refuse(
-            "100-108",
-            "slab size 108 must be at least 8 bytes larger than previous class",
-        );
+        refuse("100-100", "slab size 100 cannot be lower than or equal to a previous class size");
+        refuse("100-108", "slab size 108 must be at least 8 bytes larger than previous class");
         let many: Vec<String> = (1..64).map(|class| (class * 100).to_string()).collect();
         refuse(&many.join("-"), "too many slab classes specified");
         let fitting = format!("slab_sizes={}", many[..62].join("-"));
-        assert_eq!(
-            run("memcached", &["-o", &fitting])
-                .slab_sizes
-                .map(|sizes| sizes.len()),
-            Some(62)
-        );
+        assert_eq!(run("memcached", &["-o", &fitting]).slab_sizes.map(|sizes| sizes.len()), Some(62));
     }
 
     #[test]
@@ -354,17 +278,13 @@ mod tests {
         refuse(&["-o", "hot_lru_pct=50"], 64, pct);
         let ttl = "temporary_ttl requires lru_maintainer to be enabled";
         refuse(&["-o", "temporary_ttl=5,no_lru_maintainer"], 64, ttl);
-        let binary =
-            "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.";
+        let binary = "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.";
         refuse(&["-Y", "f", "-B", "binary"], 64, binary);
         refuse(&["-B", "auto", "-Y", "f"], 64, binary);
         let udp = "Cannot use UDP with ascii authentication enabled (-U 0 to disable)";
         refuse(&["-Y", "f", "-U", "5"], 64, udp);
         assert_eq!(run("memcached", &["-Y", "f"]).protocol, Protocol::Ascii);
-        assert_eq!(
-            run("memcached", &["-Y", "f", "-B", "ascii"]).protocol,
-            Protocol::Ascii
-        );
+        assert_eq!(run("memcached", &["-Y", "f", "-B", "ascii"]).protocol, Protocol::Ascii);
     }
 
     #[test]
@@ -372,11 +292,7 @@ mod tests {
         #[track_caller]
         fn check(arguments: &[&str], tcp: Port, udp: Port) {
             let options = run("memcached", arguments);
-            assert_eq!(
-                (options.tcp_port, options.udp_port),
-                (tcp, udp),
-                "{arguments:?}"
-            );
+            assert_eq!((options.tcp_port, options.udp_port), (tcp, udp), "{arguments:?}");
         }
         use Port::{Ephemeral, Number, Off};
         check(&["-p", "11212"], Number(11212), Off);
@@ -385,32 +301,21 @@ mod tests {
         check(&["-U", "-1"], Ephemeral, Ephemeral);
         check(&["-p", "0"], Off, Off);
         check(&["-U", "0"], Number(11211), Off);
-        check(
-            &["-p", "11232", "-U", "11233"],
-            Number(11232),
-            Number(11233),
-        );
+        check(&["-p", "11232", "-U", "11233"], Number(11232), Number(11233));
         check(&["-p", "-1", "-U", "11252"], Ephemeral, Number(11252));
         check(&["-p", "11262", "-U", "-1"], Number(11262), Ephemeral);
         check(&["-s", "/tmp/x"], Off, Off);
         check(&["-s", "/tmp/x", "-U", "5"], Off, Off);
         check(&["-s", "/tmp/x", "-p", "5"], Number(5), Off);
         check(&["-s", "/tmp/x", "-l", "*"], Number(11211), Off);
-        check(
-            &["-s", "/tmp/x", "-p", "5", "-U", "6"],
-            Number(5),
-            Number(6),
-        );
+        check(&["-s", "/tmp/x", "-p", "5", "-U", "6"], Number(5), Number(6));
     }
 
     #[test]
     fn root_wants_a_user() {
         let mut as_root = invocation("memcached", &[]);
         as_root.is_root = true;
-        let failure = Failure {
-            message: "must add '-u root' to start as root".to_string(),
-            exit_code: 64,
-        };
+        let failure = Failure { message: "must add '-u root' to start as root".to_string(), exit_code: 64 };
         assert_eq!(parse(&as_root).err(), Some(failure.clone()));
         as_root.arguments = vec!["-u".into(), "".into()];
         assert_eq!(parse(&as_root).err(), Some(failure));

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use super::row::{Apply, Argument, Row, Support};
 use super::{
-    EXIT_FAILURE, Failure, Host, Identity, Invocation, ListenAddress, Options, Port, Protocol,
-    SLAB_PAGE_BYTES, number, table,
+    EXIT_FAILURE, Failure, Host, Identity, Invocation, ListenAddress, Options, Port, Protocol, SLAB_PAGE_BYTES, number,
+    table,
 };
 
 /// The state between two options.
@@ -53,14 +53,9 @@ impl Draft {
     pub fn new(identity: Identity, invocation: &Invocation) -> Draft {
         let environment = &invocation.environment;
         let malloc = environment.initial_malloc.as_ref();
-        let malloc = malloc
-            .and_then(|text| text.to_str())
-            .and_then(|text| text.trim().parse().ok());
+        let malloc = malloc.and_then(|text| text.to_str()).and_then(|text| text.trim().parse().ok());
         let mut options = default_options(identity, invocation.core_count.max(1));
-        options.port_file = environment
-            .memcached_port_filename
-            .as_ref()
-            .map(PathBuf::from);
+        options.port_file = environment.memcached_port_filename.as_ref().map(PathBuf::from);
         options.initial_malloc_bytes = malloc.unwrap_or(0);
         Draft {
             options,
@@ -115,22 +110,12 @@ impl Draft {
                 Some(at) => (&element[..at], Some(&element[at + 1..])),
                 None => (element, None),
             };
-            let is_known = |row: &&'static Row| {
-                row.name.as_bytes() == name && row.exists_for(&self.options.identity)
-            };
+            let is_known = |row: &&'static Row| row.name.as_bytes() == name && row.exists_for(&self.options.identity);
             let Some(row) = table::suboptions().find(is_known) else {
                 let element = String::from_utf8_lossy(element);
-                return Err(
-                    Failure::new(EXIT_FAILURE, format!("Illegal suboption \"{element}\"")).into(),
-                );
+                return Err(Failure::new(EXIT_FAILURE, format!("Illegal suboption \"{element}\"")).into());
             };
-            self.take(
-                row,
-                Value {
-                    name: row.name,
-                    bytes,
-                },
-            )?;
+            self.take(row, Value { name: row.name, bytes })?;
         }
         Ok(())
     }
@@ -223,11 +208,7 @@ fn missing(name: &str) -> String {
 }
 
 fn default_options(identity: Identity, threads: usize) -> Options {
-    let host = if identity.is_memcached {
-        Host::Any
-    } else {
-        Host::Named("127.0.0.1".to_string())
-    };
+    let host = if identity.is_memcached { Host::Any } else { Host::Named("127.0.0.1".to_string()) };
     let debug_commands = identity.is_debug;
     Options {
         identity,

@@ -35,10 +35,8 @@ pub(super) static ROWS: &[Row] = &[
                 let complaint = format!("Initial hashtable multiplier of {power} is too low");
                 return Err(Failure::new(EXIT_FAILURE, complaint).into());
             }
-            let advice =
-                "Choose a value based on \"STAT hash_power_level\" from a running instance";
-            let complaint =
-                format!("Initial hashtable multiplier of {power} is too high\n{advice}");
+            let advice = "Choose a value based on \"STAT hash_power_level\" from a running instance";
+            let complaint = format!("Initial hashtable multiplier of {power} is too high\n{advice}");
             draft.options.hash_power = value.integer_between(12, 32, &complaint)?;
             Ok(())
         }),
@@ -49,18 +47,13 @@ pub(super) static ROWS: &[Row] = &[
         name: "tail_repair_time",
         argument: Argument::Required("seconds"),
         help: &["age of a stuck LRU tail item (accepted, no effect)"],
-        support: Support::NoMeaning(
-            "no reference to an item outlives its request, so none can get stuck",
-        ),
+        support: Support::NoMeaning("no reference to an item outlives its request, so none can get stuck"),
         apply: Take(|draft, value| {
             let complaint = "Cannot set tail_repair_time to less than 10 seconds";
-            draft.options.tail_repair_time_seconds =
-                value.integer_between(10, i32::MAX, complaint)?;
+            draft.options.tail_repair_time_seconds = value.integer_between(10, i32::MAX, complaint)?;
             Ok(())
         }),
-        settings: &[("tail_repair_time", |options| {
-            options.tail_repair_time_seconds.to_string()
-        })],
+        settings: &[("tail_repair_time", |options| options.tail_repair_time_seconds.to_string())],
         ..PLAIN
     },
     Row {
@@ -80,9 +73,7 @@ pub(super) static ROWS: &[Row] = &[
             };
             Ok(())
         }),
-        settings: &[("hash_algorithm", |options| {
-            options.hash_algorithm.to_string()
-        })],
+        settings: &[("hash_algorithm", |options| options.hash_algorithm.to_string())],
         ..PLAIN
     },
     Row {
@@ -101,40 +92,28 @@ pub(super) static ROWS: &[Row] = &[
     Row {
         name: "lru_crawler_sleep",
         argument: Argument::Required("microseconds"),
-        help: &[
-            "microseconds to sleep between items",
-            "default is {default}.",
-        ],
+        help: &["microseconds to sleep between items", "default is {default}."],
         default: Some(|draft| draft.options.lru_crawler_sleep_micros.to_string()),
         apply: Take(|draft, value| {
             let complaint = "LRU crawler sleep must be between 0 and 1 second";
-            draft.options.lru_crawler_sleep_micros =
-                value.integer_between(0, 1_000_000, complaint)?;
+            draft.options.lru_crawler_sleep_micros = value.integer_between(0, 1_000_000, complaint)?;
             Ok(())
         }),
-        settings: &[("lru_crawler_sleep", |options| {
-            options.lru_crawler_sleep_micros.to_string()
-        })],
+        settings: &[("lru_crawler_sleep", |options| options.lru_crawler_sleep_micros.to_string())],
         ..PLAIN
     },
     Row {
         name: "lru_crawler_tocrawl",
         argument: Argument::Required("num"),
-        help: &[
-            "max items to crawl per slab per run",
-            "default is {default} (unlimited)",
-        ],
+        help: &["max items to crawl per slab per run", "default is {default} (unlimited)"],
         default: Some(|draft| draft.options.lru_crawler_tocrawl.to_string()),
         apply: Take(|draft, value| {
             let complaint = "lru_crawler_tocrawl takes a numeric 32bit value";
             let given = number::strict_unsigned(value.raw());
-            draft.options.lru_crawler_tocrawl =
-                given.ok_or_else(|| Failure::new(EXIT_FAILURE, complaint))?;
+            draft.options.lru_crawler_tocrawl = given.ok_or_else(|| Failure::new(EXIT_FAILURE, complaint))?;
             Ok(())
         }),
-        settings: &[("lru_crawler_tocrawl", |options| {
-            options.lru_crawler_tocrawl.to_string()
-        })],
+        settings: &[("lru_crawler_tocrawl", |options| options.lru_crawler_tocrawl.to_string())],
         ..PLAIN
     },
     Row {
@@ -150,9 +129,7 @@ pub(super) static ROWS: &[Row] = &[
             draft.options.read_buffer_limit_bytes = u64::from(value.unsigned()?) * 1024 * 1024;
             Ok(())
         }),
-        settings: &[("read_buf_mem_limit", |options| {
-            options.read_buffer_limit_bytes.to_string()
-        })],
+        settings: &[("read_buf_mem_limit", |options| options.read_buffer_limit_bytes.to_string())],
         ..PLAIN
     },
     Row {
@@ -175,9 +152,7 @@ pub(super) static ROWS: &[Row] = &[
             Ok(())
         }),
         settings: &[
-            ("lru_maintainer_thread", |options| {
-                yes_no(options.lru_maintainer)
-            }),
+            ("lru_maintainer_thread", |options| yes_no(options.lru_maintainer)),
             ("lru_segmented", |options| yes_no(options.lru_segmented)),
         ],
         ..PLAIN
@@ -195,14 +170,10 @@ pub(super) static ROWS: &[Row] = &[
     Row {
         name: "hot_lru_pct",
         argument: Argument::Required("percent"),
-        help: &[
-            "pct of slab memory to reserve for hot lru.",
-            "(requires lru_maintainer, default pct: {default})",
-        ],
+        help: &["pct of slab memory to reserve for hot lru.", "(requires lru_maintainer, default pct: {default})"],
         default: Some(|draft| draft.options.hot_lru_percent.to_string()),
         apply: Take(|draft, value| {
-            draft.options.hot_lru_percent =
-                value.integer_between(1, 79, "hot_lru_pct must be > 1 and < 80")?;
+            draft.options.hot_lru_percent = value.integer_between(1, 79, "hot_lru_pct must be > 1 and < 80")?;
             Ok(())
         }),
         settings: &[("hot_lru_pct", |options| options.hot_lru_percent.to_string())],
@@ -211,19 +182,13 @@ pub(super) static ROWS: &[Row] = &[
     Row {
         name: "warm_lru_pct",
         argument: Argument::Required("percent"),
-        help: &[
-            "pct of slab memory to reserve for warm lru.",
-            "(requires lru_maintainer, default pct: {default})",
-        ],
+        help: &["pct of slab memory to reserve for warm lru.", "(requires lru_maintainer, default pct: {default})"],
         default: Some(|draft| draft.options.warm_lru_percent.to_string()),
         apply: Take(|draft, value| {
-            draft.options.warm_lru_percent =
-                value.integer_between(1, 79, "warm_lru_pct must be > 1 and < 80")?;
+            draft.options.warm_lru_percent = value.integer_between(1, 79, "warm_lru_pct must be > 1 and < 80")?;
             Ok(())
         }),
-        settings: &[("warm_lru_pct", |options| {
-            options.warm_lru_percent.to_string()
-        })],
+        settings: &[("warm_lru_pct", |options| options.warm_lru_percent.to_string())],
         ..PLAIN
     },
     Row {
@@ -232,13 +197,10 @@ pub(super) static ROWS: &[Row] = &[
         help: &["items idle > cold lru age * drop from hot lru. (default: {default})"],
         default: Some(|draft| format!("{:.2}", draft.options.hot_max_factor)),
         apply: Take(|draft, value| {
-            draft.options.hot_max_factor =
-                value.real_above(0.0, f64::MAX, "hot_max_factor must be > 0")?;
+            draft.options.hot_max_factor = value.real_above(0.0, f64::MAX, "hot_max_factor must be > 0")?;
             Ok(())
         }),
-        settings: &[("hot_max_factor", |options| {
-            format!("{:.2}", options.hot_max_factor)
-        })],
+        settings: &[("hot_max_factor", |options| format!("{:.2}", options.hot_max_factor))],
         ..PLAIN
     },
     Row {
@@ -247,22 +209,16 @@ pub(super) static ROWS: &[Row] = &[
         help: &["items idle > cold lru age * this drop from warm. (default: {default})"],
         default: Some(|draft| format!("{:.2}", draft.options.warm_max_factor)),
         apply: Take(|draft, value| {
-            draft.options.warm_max_factor =
-                value.real_above(0.0, f64::MAX, "warm_max_factor must be > 0")?;
+            draft.options.warm_max_factor = value.real_above(0.0, f64::MAX, "warm_max_factor must be > 0")?;
             Ok(())
         }),
-        settings: &[("warm_max_factor", |options| {
-            format!("{:.2}", options.warm_max_factor)
-        })],
+        settings: &[("warm_max_factor", |options| format!("{:.2}", options.warm_max_factor))],
         ..PLAIN
     },
     Row {
         name: "temporary_ttl",
         argument: Argument::Required("seconds"),
-        help: &[
-            "TTL's below get separate LRU, can't be evicted.",
-            "(requires lru_maintainer, default: {default})",
-        ],
+        help: &["TTL's below get separate LRU, can't be evicted.", "(requires lru_maintainer, default: {default})"],
         default: Some(|draft| draft.temporary_ttl_seconds.to_string()),
         apply: Take(|draft, value| {
             draft.temporary_lru = true;
@@ -270,15 +226,8 @@ pub(super) static ROWS: &[Row] = &[
             Ok(())
         }),
         settings: &[
-            ("temp_lru", |options| {
-                yes_no(options.temporary_ttl_seconds.is_some())
-            }),
-            ("temporary_ttl", |options| {
-                options
-                    .temporary_ttl_seconds
-                    .unwrap_or(TEMPORARY_TTL_SECONDS)
-                    .to_string()
-            }),
+            ("temp_lru", |options| yes_no(options.temporary_ttl_seconds.is_some())),
+            ("temporary_ttl", |options| options.temporary_ttl_seconds.unwrap_or(TEMPORARY_TTL_SECONDS).to_string()),
         ],
         ..PLAIN
     },
@@ -291,9 +240,7 @@ pub(super) static ROWS: &[Row] = &[
             draft.options.idle_timeout_seconds = value.integer().max(0).unsigned_abs();
             Ok(())
         }),
-        settings: &[("idle_timeout", |options| {
-            options.idle_timeout_seconds.to_string()
-        })],
+        settings: &[("idle_timeout", |options| options.idle_timeout_seconds.to_string())],
         ..PLAIN
     },
     Row {
@@ -303,23 +250,18 @@ pub(super) static ROWS: &[Row] = &[
         default: Some(|draft| (draft.slab_chunk_max / 1024).to_string()),
         apply: Take(|draft, value| {
             let refuse = |complaint: String| Failure::new(EXIT_FAILURE, complaint);
-            let kilobytes =
-                number::strict_integer(value.raw()).ok_or_else(|| refuse(value.unparsed()))?;
+            let kilobytes = number::strict_integer(value.raw()).ok_or_else(|| refuse(value.unparsed()))?;
             if kilobytes <= 0 {
                 return Err(refuse("slab_chunk_max must be >= 0".to_string()).into());
             }
             if kilobytes > 1024 {
-                return Err(
-                    refuse("slab_chunk_max must be specified in kilobytes.".to_string()).into(),
-                );
+                return Err(refuse("slab_chunk_max must be specified in kilobytes.".to_string()).into());
             }
             draft.slab_chunk_max = kilobytes * 1024;
             draft.slab_chunk_max_is_given = true;
             Ok(())
         }),
-        settings: &[("slab_chunk_max", |options| {
-            options.slab_chunk_max.to_string()
-        })],
+        settings: &[("slab_chunk_max", |options| options.slab_chunk_max.to_string())],
         ..PLAIN
     },
     Row {
@@ -385,9 +327,7 @@ pub(super) static ROWS: &[Row] = &[
             draft.options.slab_automove_ratio = value.real_above(0.0, 1.0, complaint)?;
             Ok(())
         }),
-        settings: &[("slab_automove_ratio", |options| {
-            format!("{:.2}", options.slab_automove_ratio)
-        })],
+        settings: &[("slab_automove_ratio", |options| format!("{:.2}", options.slab_automove_ratio))],
         ..PLAIN
     },
     Row {
@@ -400,9 +340,7 @@ pub(super) static ROWS: &[Row] = &[
             draft.options.slab_automove_window = value.integer_between(3, 1800, complaint)?;
             Ok(())
         }),
-        settings: &[("slab_automove_window", |options| {
-            options.slab_automove_window.to_string()
-        })],
+        settings: &[("slab_automove_window", |options| options.slab_automove_window.to_string())],
         ..PLAIN
     },
     Row {
@@ -414,9 +352,7 @@ pub(super) static ROWS: &[Row] = &[
             draft.options.watcher_buffer_bytes = u64::from(value.unsigned()?) * 1024;
             Ok(())
         }),
-        settings: &[("watcher_logbuf_size", |options| {
-            options.watcher_buffer_bytes.to_string()
-        })],
+        settings: &[("watcher_logbuf_size", |options| options.watcher_buffer_bytes.to_string())],
         ..PLAIN
     },
     Row {
@@ -428,17 +364,12 @@ pub(super) static ROWS: &[Row] = &[
             draft.options.worker_log_buffer_bytes = u64::from(value.unsigned()?) * 1024;
             Ok(())
         }),
-        settings: &[("worker_logbuf_size", |options| {
-            options.worker_log_buffer_bytes.to_string()
-        })],
+        settings: &[("worker_logbuf_size", |options| options.worker_log_buffer_bytes.to_string())],
         ..PLAIN
     },
     Row {
         name: "track_sizes",
-        help: &[
-            "enable dynamic reports for 'stats sizes' command.",
-            "note that counts for each size are approximate.",
-        ],
+        help: &["enable dynamic reports for 'stats sizes' command.", "note that counts for each size are approximate."],
         apply: Set(|options| options.track_sizes = true),
         settings: &[("track_sizes", |options| yes_no(options.track_sizes))],
         ..PLAIN
@@ -451,10 +382,7 @@ pub(super) static ROWS: &[Row] = &[
     },
     Row {
         name: "modern",
-        help: &[
-            "enables options which will be default in future.",
-            "currently: nothing",
-        ],
+        help: &["enables options which will be default in future.", "currently: nothing"],
         support: Support::NoMeaning("there are no newer defaults, in memcached neither"),
         ..PLAIN
     },
@@ -473,26 +401,10 @@ pub(super) static ROWS: &[Row] = &[
         settings: &[("inline_ascii_response", |_| yes_no(false))],
         ..PLAIN
     },
-    Row {
-        name: "no_inline_ascii_resp",
-        support: Support::NoMeaning("memcached gave it up as well"),
-        ..PLAIN
-    },
-    Row {
-        name: "drop_privileges",
-        support: Support::NoMeaning(NO_SYSTEM_CALL_FILTER),
-        ..PLAIN
-    },
-    Row {
-        name: "no_drop_privileges",
-        support: Support::NoMeaning(NO_SYSTEM_CALL_FILTER),
-        ..PLAIN
-    },
-    Row {
-        name: "relaxed_privileges",
-        support: Support::NoMeaning(NO_SYSTEM_CALL_FILTER),
-        ..PLAIN
-    },
+    Row { name: "no_inline_ascii_resp", support: Support::NoMeaning("memcached gave it up as well"), ..PLAIN },
+    Row { name: "drop_privileges", support: Support::NoMeaning(NO_SYSTEM_CALL_FILTER), ..PLAIN },
+    Row { name: "no_drop_privileges", support: Support::NoMeaning(NO_SYSTEM_CALL_FILTER), ..PLAIN },
+    Row { name: "relaxed_privileges", support: Support::NoMeaning(NO_SYSTEM_CALL_FILTER), ..PLAIN },
     Row {
         name: "sock_cookie_id",
         argument: Argument::Required("num"),

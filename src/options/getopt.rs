@@ -37,14 +37,7 @@ pub(super) struct Found<'a> {
 impl<'a> Reader<'a> {
     /// A reader at the start of `arguments`, which do not include the program's own name.
     pub fn new(program: &'a str, arguments: &'a [OsString], rows: &'static [Row]) -> Reader<'a> {
-        Reader {
-            program,
-            arguments,
-            rows,
-            stops_at_word: false,
-            index: 0,
-            cluster: &[],
-        }
+        Reader { program, arguments, rows, stops_at_word: false, index: 0, cluster: &[] }
     }
 
     /// Makes the first word that is no option the end of the options.
@@ -86,27 +79,17 @@ impl<'a> Reader<'a> {
         let (letter, rest) = (self.cluster[0], &self.cluster[1..]);
         let program = self.program;
         let Some(row) = self.rows.iter().find(|row| row.short == Some(letter)) else {
-            return Err(format!(
-                "{program}: invalid option -- '{}'",
-                char::from(letter)
-            ));
+            return Err(format!("{program}: invalid option -- '{}'", char::from(letter)));
         };
         if !matches!(row.argument, Argument::Required(_)) {
             self.cluster = rest;
             return Ok(Found { row, value: None });
         }
         self.cluster = &[];
-        let value = if rest.is_empty() {
-            self.next_word()
-        } else {
-            Some(rest)
-        };
+        let value = if rest.is_empty() { self.next_word() } else { Some(rest) };
         match value {
             Some(_) => Ok(Found { row, value }),
-            None => Err(format!(
-                "{program}: option requires an argument -- '{}'",
-                char::from(letter)
-            )),
+            None => Err(format!("{program}: option requires an argument -- '{}'", char::from(letter))),
         }
     }
 
@@ -119,19 +102,12 @@ impl<'a> Reader<'a> {
         let row = self.named(name, word)?;
         let program = self.program;
         match row.argument {
-            Argument::None if glued.is_some() => Err(format!(
-                "{program}: option '--{}' doesn't allow an argument",
-                row.name
-            )),
+            Argument::None if glued.is_some() => {
+                Err(format!("{program}: option '--{}' doesn't allow an argument", row.name))
+            }
             Argument::Required(_) if glued.is_none() => match self.next_word() {
-                Some(value) => Ok(Found {
-                    row,
-                    value: Some(value),
-                }),
-                None => Err(format!(
-                    "{program}: option '--{}' requires an argument",
-                    row.name
-                )),
+                Some(value) => Ok(Found { row, value: Some(value) }),
+                None => Err(format!("{program}: option '--{}' requires an argument", row.name)),
             },
             _ => Ok(Found { row, value: glued }),
         }
@@ -140,35 +116,20 @@ impl<'a> Reader<'a> {
     /// The row of a long name or of its only possible completion; `word` is for the complaint.
     fn named(&self, name: &[u8], word: &[u8]) -> Result<&'static Row, String> {
         let has_long = |row: &&'static Row| !row.name.is_empty();
-        if let Some(row) = self
-            .rows
-            .iter()
-            .filter(has_long)
-            .find(|row| row.name.as_bytes() == name)
-        {
+        if let Some(row) = self.rows.iter().filter(has_long).find(|row| row.name.as_bytes() == name) {
             return Ok(row);
         }
-        let mut fitting: Vec<&'static Row> = self
-            .rows
-            .iter()
-            .filter(has_long)
-            .filter(|row| row.name.as_bytes().starts_with(name))
-            .collect();
+        let mut fitting: Vec<&'static Row> =
+            self.rows.iter().filter(has_long).filter(|row| row.name.as_bytes().starts_with(name)).collect();
         let word = String::from_utf8_lossy(word);
         match fitting.len() {
             0 => Err(format!("{}: unrecognized option '--{word}'", self.program)),
             1 => Ok(fitting.remove(0)),
             _ => {
                 fitting.sort_by_key(|row| LONG_ORDER.iter().position(|at| row.short == Some(*at)));
-                let names: Vec<String> = fitting
-                    .iter()
-                    .map(|row| format!("'--{}'", row.name))
-                    .collect();
+                let names: Vec<String> = fitting.iter().map(|row| format!("'--{}'", row.name)).collect();
                 let names = names.join(" ");
-                Err(format!(
-                    "{}: option '--{word}' is ambiguous; possibilities: {names}",
-                    self.program
-                ))
+                Err(format!("{}: option '--{word}' is ambiguous; possibilities: {names}", self.program))
             }
         }
     }
@@ -199,9 +160,7 @@ mod tests {
                 Ok(Some(found)) => {
                     let letter = found.row.short.map_or('?', char::from);
                     match found.value {
-                        Some(value) => {
-                            seen.push(format!("{letter}={}", String::from_utf8_lossy(value)))
-                        }
+                        Some(value) => seen.push(format!("{letter}={}", String::from_utf8_lossy(value))),
                         None => seen.push(letter.to_string()),
                     }
                 }
@@ -225,10 +184,7 @@ mod tests {
         check(&["-p", "--"], "p=--");
         check(&["--port", "--help"], "p=--help");
         check(&["-p", ""], "p=");
-        check(
-            &["--verbose", "--verbose=3", "-v3"],
-            "v v=3 v memcached: invalid option -- '3'",
-        );
+        check(&["--verbose", "--verbose=3", "-v3"], "v v=3 v memcached: invalid option -- '3'");
     }
 
     #[test]
@@ -266,14 +222,8 @@ mod tests {
         check(&["-q"], "memcached: invalid option -- 'q'");
         check(&["-v:"], "v memcached: invalid option -- ':'");
         check(&["-p"], "memcached: option requires an argument -- 'p'");
-        check(
-            &["--port"],
-            "memcached: option '--port' requires an argument",
-        );
-        check(
-            &["--daemon=1"],
-            "memcached: option '--daemon' doesn't allow an argument",
-        );
+        check(&["--port"], "memcached: option '--port' requires an argument");
+        check(&["--daemon=1"], "memcached: option '--daemon' doesn't allow an argument");
         check(&["--foo=1"], "memcached: unrecognized option '--foo=1'");
     }
 }

@@ -10,21 +10,12 @@ use super::{Identity, Invocation, extended, table};
 
 /// What `-h` prints when no option stands before it.
 pub fn help(identity: &Identity, core_count: usize) -> String {
-    help_for(&Draft::new(
-        identity.clone(),
-        &Invocation {
-            core_count,
-            ..Invocation::default()
-        },
-    ))
+    help_for(&Draft::new(identity.clone(), &Invocation { core_count, ..Invocation::default() }))
 }
 
 /// The manual page in roff, section 1.
 pub fn man_page() -> String {
-    let invocation = Invocation {
-        program: "slabstash".into(),
-        ..Invocation::default()
-    };
+    let invocation = Invocation { program: "slabstash".into(), ..Invocation::default() };
     let draft = Draft::new(Identity::of(&invocation), &invocation);
     let mut page = MAN_START.replace("{version}", Identity::VERSION);
     let is_listed = |row: &&Row| !row.help.is_empty() && row.support == Support::Full;
@@ -124,11 +115,7 @@ fn push_man_item(page: &mut String, title: &str, lines: &[String]) {
 fn roff(text: &str) -> String {
     let escape = |line: &str| {
         let line = line.replace('\\', "\\e").replace('-', "\\-");
-        if line.starts_with(['.', '\'']) {
-            format!("\\&{line}")
-        } else {
-            line
-        }
+        if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }
     };
     text.split('\n').map(escape).collect::<Vec<_>>().join("\n")
 }
@@ -233,10 +220,7 @@ mod tests {
     use super::*;
 
     fn help_as(program: &str) -> String {
-        let invocation = Invocation {
-            program: program.into(),
-            ..Invocation::default()
-        };
+        let invocation = Invocation { program: program.into(), ..Invocation::default() };
         help(&Identity::of(&invocation), 4)
     }
 
@@ -244,15 +228,7 @@ mod tests {
     fn probes_find_what_is_there_and_nothing_else() {
         for program in ["memcached", "/x/memcached-debug", "slabstash"] {
             let text = help_as(program).to_lowercase();
-            for absent in [
-                "sasl",
-                "ext_path",
-                "proxy_config",
-                "enable-ssl",
-                "no_drop_privileges",
-                "ssl_",
-                "tls",
-            ] {
+            for absent in ["sasl", "ext_path", "proxy_config", "enable-ssl", "no_drop_privileges", "ssl_", "tls"] {
                 assert!(!text.contains(absent), "{program}: {absent}");
             }
             assert!(text.contains("unix-socket"), "{program}");
@@ -261,14 +237,8 @@ mod tests {
 
     #[test]
     fn first_line_introduces() {
-        assert_eq!(
-            help_as("./memcached").lines().next(),
-            Some("memcached 1.6.45")
-        );
-        assert_eq!(
-            help_as("memcached-debug").lines().next(),
-            Some("memcached 1.6.45")
-        );
+        assert_eq!(help_as("./memcached").lines().next(), Some("memcached 1.6.45"));
+        assert_eq!(help_as("memcached-debug").lines().next(), Some("memcached 1.6.45"));
         let own = format!("slabstash {} (memcached 1.6.45)", Identity::VERSION);
         assert_eq!(help_as("slabstash").lines().next(), Some(own.as_str()));
     }
@@ -299,10 +269,7 @@ mod tests {
             std::fs::write(path, &page).expect("the directory packaging/man exists");
         }
         let packaged = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            packaged == page,
-            "packaging/man/slabstash.1 is old: SLABSTASH_WRITE_MAN_PAGE=1 cargo test man_page"
-        );
+        assert!(packaged == page, "packaging/man/slabstash.1 is old: SLABSTASH_WRITE_MAN_PAGE=1 cargo test man_page");
     }
 
     #[test]

@@ -27,17 +27,8 @@ impl Identity {
 
     pub(super) fn of(invocation: &Invocation) -> Identity {
         let called = invocation.program.to_string_lossy().into_owned();
-        let base = invocation
-            .program
-            .as_bytes()
-            .rsplit(|byte| *byte == b'/')
-            .next()
-            .unwrap_or_default();
-        let given = invocation
-            .environment
-            .slabstash_name
-            .as_ref()
-            .filter(|_| base == b"slabstash");
+        let base = invocation.program.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let given = invocation.environment.slabstash_name.as_ref().filter(|_| base == b"slabstash");
         let (program, base) = match given {
             Some(name) => (name.to_string_lossy().into_owned(), name.as_bytes()),
             None => (called, base),
@@ -54,11 +45,7 @@ impl Identity {
         if self.is_memcached {
             format!("memcached {}", Identity::MEMCACHED_VERSION)
         } else {
-            format!(
-                "slabstash {} (memcached {})",
-                Identity::VERSION,
-                Identity::MEMCACHED_VERSION
-            )
+            format!("slabstash {} (memcached {})", Identity::VERSION, Identity::MEMCACHED_VERSION)
         }
     }
 }

@@ -43,12 +43,7 @@ pub(super) struct Context {
 impl ListenAddress {
     /// `host` with everything else as the other options say.
     pub(super) fn plain(host: Host) -> ListenAddress {
-        ListenAddress {
-            host,
-            port: None,
-            protocol: None,
-            tag: None,
-        }
+        ListenAddress { host, port: None, protocol: None, tag: None }
     }
 }
 
@@ -69,27 +64,14 @@ pub(super) fn parse_list(
     Ok(addresses)
 }
 
-fn parse_item(
-    item: &str,
-    list: &str,
-    context: Context,
-    warnings: &mut Vec<String>,
-) -> Result<ListenAddress, String> {
-    if let Some(word) = ["notls", "btls", "mtls"]
-        .into_iter()
-        .find(|word| item.starts_with(word))
-    {
+fn parse_item(item: &str, list: &str, context: Context, warnings: &mut Vec<String>) -> Result<ListenAddress, String> {
+    if let Some(word) = ["notls", "btls", "mtls"].into_iter().find(|word| item.starts_with(word)) {
         return Err(format!("'{word}' option is valid only when SSL is enabled"));
     }
     let (protocol, rest) = parse_protocol(item, list, context, warnings)?;
     let (tag, rest) = parse_tag(rest)?;
     let (host, port) = parse_address(rest)?;
-    Ok(ListenAddress {
-        host,
-        port,
-        protocol,
-        tag,
-    })
+    Ok(ListenAddress { host, port, protocol, tag })
 }
 
 /// `proto[word]:`, where the word may be cut short and an unknown one changes nothing.
@@ -99,10 +81,7 @@ fn parse_protocol<'a>(
     context: Context,
     warnings: &mut Vec<String>,
 ) -> Result<(Option<Protocol>, &'a str), String> {
-    let Some(bracket) = text
-        .strip_prefix("proto")
-        .filter(|rest| rest.starts_with('['))
-    else {
+    let Some(bracket) = text.strip_prefix("proto").filter(|rest| rest.starts_with('[')) else {
         return Ok((None, text));
     };
     let Some((word, rest)) = bracket[1..].split_once(']') else {
@@ -133,10 +112,7 @@ fn parse_protocol<'a>(
 
 /// `tag[name]:` or `tag_name_:`.
 fn parse_tag(text: &str) -> Result<(Option<String>, &str), String> {
-    let Some(bracket) = text
-        .strip_prefix("tag")
-        .filter(|rest| rest.starts_with(['[', '_']))
-    else {
+    let Some(bracket) = text.strip_prefix("tag").filter(|rest| rest.starts_with(['[', '_'])) else {
         return Ok((None, text));
     };
     let inside = &bracket[1..];
@@ -149,9 +125,7 @@ fn parse_tag(text: &str) -> Result<(Option<String>, &str), String> {
         return Err(format!("Invalid tag in socket config: \"{bracket}\""));
     };
     if name.is_empty() || name.len() > TAG_BYTES_MAX {
-        return Err(format!(
-            "Listener tags must be between 1 and 8 characters: \"{name}\""
-        ));
+        return Err(format!("Listener tags must be between 1 and 8 characters: \"{name}\""));
     }
     Ok((Some(name.to_string()), skip_character(rest)))
 }
@@ -193,8 +167,7 @@ fn skip_character(text: &str) -> &str {
 }
 
 const TAG_BYTES_MAX: usize = 8;
-const NEGOTIATING_IS_ASCII: &str =
-    "WARNING: negotiating ports are ascii only when ascii authentication enabled";
+const NEGOTIATING_IS_ASCII: &str = "WARNING: negotiating ports are ascii only when ascii authentication enabled";
 
 #[cfg(test)]
 mod tests {
@@ -205,16 +178,9 @@ mod tests {
             Host::Any => "ANY".to_string(),
             Host::Named(name) => name.clone(),
         };
-        let port = address
-            .port
-            .map_or("-".to_string(), |port| port.to_string());
-        let protocol = address
-            .protocol
-            .map_or("-".to_string(), |protocol| format!("{protocol:?}"));
-        format!(
-            "{host} {port} {protocol} {}",
-            address.tag.as_deref().unwrap_or("-")
-        )
+        let port = address.port.map_or("-".to_string(), |port| port.to_string());
+        let protocol = address.protocol.map_or("-".to_string(), |protocol| format!("{protocol:?}"));
+        format!("{host} {port} {protocol} {}", address.tag.as_deref().unwrap_or("-"))
     }
 
     fn read(list: &str, context: Context) -> String {
@@ -234,16 +200,7 @@ mod tests {
 
     #[track_caller]
     fn check_authenticated(list: &str, expected: &str) {
-        assert_eq!(
-            read(
-                list,
-                Context {
-                    is_authenticated: true
-                }
-            ),
-            expected,
-            "{list:?}"
-        );
+        assert_eq!(read(list, Context { is_authenticated: true }), expected, "{list:?}");
     }
 
     #[test]
@@ -257,10 +214,7 @@ mod tests {
         check("::1", "::1 - - -");
         check("[::1]", "::1 - - -");
         check("[::1]:9", "::1 9 - -");
-        check(
-            "localhost:9,10.0.0.1;[::]:1,,",
-            "localhost 9 - - | 10.0.0.1 - - - | :: 1 - -",
-        );
+        check("localhost:9,10.0.0.1;[::]:1,,", "localhost 9 - - | 10.0.0.1 - - - | :: 1 - -");
         check("prototype.example:1", "prototype.example 1 - -");
         check("tagesschau.example", "tagesschau.example - - -");
     }
@@ -268,14 +222,8 @@ mod tests {
     #[test]
     fn protocols_and_tags() {
         check("proto[ascii]:*:1", "ANY 1 Ascii -");
-        check(
-            "proto[binary]:tag[services]:127.0.0.1:11211",
-            "127.0.0.1 11211 Binary services",
-        );
-        check(
-            "proto[ascii]:tag_tools_:127.0.0.1:11212",
-            "127.0.0.1 11212 Ascii tools",
-        );
+        check("proto[binary]:tag[services]:127.0.0.1:11211", "127.0.0.1 11211 Binary services");
+        check("proto[ascii]:tag_tools_:127.0.0.1:11212", "127.0.0.1 11212 Ascii tools");
         check("proto[n]:h", "h - Negotiate -");
         check("proto[]:h", "h - Ascii -");
         check("proto[odd]:h", "h - - -");
@@ -295,39 +243,18 @@ mod tests {
         check("[::1]:1:2", "Invalid port number: \"1:2\"");
         check("proto[ascii:h", "Invalid protocol spec: \"[ascii:h\"");
         check("tag[abc:h", "Invalid tag in socket config: \"[abc:h\"");
-        check(
-            "tag[123456789]:h",
-            "Listener tags must be between 1 and 8 characters: \"123456789\"",
-        );
-        check(
-            "tag[]:h",
-            "Listener tags must be between 1 and 8 characters: \"\"",
-        );
-        check(
-            "proto[proxy]:h",
-            "Server not built with proxy: \"proto[proxy]:h\"",
-        );
-        check(
-            "notls:h",
-            "'notls' option is valid only when SSL is enabled",
-        );
-        check(
-            "h,btls:h",
-            "'btls' option is valid only when SSL is enabled",
-        );
+        check("tag[123456789]:h", "Listener tags must be between 1 and 8 characters: \"123456789\"");
+        check("tag[]:h", "Listener tags must be between 1 and 8 characters: \"\"");
+        check("proto[proxy]:h", "Server not built with proxy: \"proto[proxy]:h\"");
+        check("notls:h", "'notls' option is valid only when SSL is enabled");
+        check("h,btls:h", "'btls' option is valid only when SSL is enabled");
         check("mtls:h", "'mtls' option is valid only when SSL is enabled");
     }
 
     #[test]
     fn authentication_leaves_only_text() {
-        check_authenticated(
-            "proto[binary]:h",
-            "Cannot use binary protocol when ascii authentication enabled",
-        );
-        check_authenticated(
-            "proto[negotiating]:h",
-            &format!("h - Ascii - | {NEGOTIATING_IS_ASCII}"),
-        );
+        check_authenticated("proto[binary]:h", "Cannot use binary protocol when ascii authentication enabled");
+        check_authenticated("proto[negotiating]:h", &format!("h - Ascii - | {NEGOTIATING_IS_ASCII}"));
         check_authenticated("proto[ascii]:h", "h - Ascii -");
         check_authenticated("h", "h - - -");
     }

@@ -287,10 +287,7 @@ fn follow(invocation: &Invocation) -> Result<Options, Early> {
     loop {
         match reader.next() {
             Ok(Some(found)) => {
-                let value = Value {
-                    name: found.row.name,
-                    bytes: found.value.map(number::skip_space),
-                };
+                let value = Value { name: found.row.name, bytes: found.value.map(number::skip_space) };
                 draft.take(found.row, value)?;
             }
             Ok(None) => return Ok(check::finish(draft, invocation)?),
@@ -304,10 +301,7 @@ fn follow(invocation: &Invocation) -> Result<Options, Early> {
 
 impl Failure {
     fn new(exit_code: i32, message: impl Into<String>) -> Failure {
-        Failure {
-            message: message.into(),
-            exit_code,
-        }
+        Failure { message: message.into(), exit_code }
     }
 }
 

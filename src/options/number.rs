@@ -64,10 +64,7 @@ pub(super) fn strict_unsigned(text: &[u8]) -> Option<u32> {
 
 /// Drops leading white space, as the option loop does with every value.
 pub(super) fn skip_space(text: &[u8]) -> &[u8] {
-    let start = text
-        .iter()
-        .position(|byte| !is_space(byte))
-        .unwrap_or(text.len());
+    let start = text.iter().position(|byte| !is_space(byte)).unwrap_or(text.len());
     &text[start..]
 }
 
@@ -83,25 +80,10 @@ fn leading_integer(text: &[u8], base: u32) -> LeadingInteger {
     let start = text.len() - skip_space(text).len();
     let negative = text.get(start) == Some(&b'-');
     let mut at = start + usize::from(matches!(text.get(start), Some(b'+' | b'-')));
-    let mut read = LeadingInteger {
-        value: 0,
-        length: 0,
-        is_number: false,
-        overflowed: false,
-    };
-    while let Some(digit) = text
-        .get(at)
-        .and_then(|byte| char::from(*byte).to_digit(base))
-    {
-        let signed = if negative {
-            -i64::from(digit)
-        } else {
-            i64::from(digit)
-        };
-        let next = read
-            .value
-            .checked_mul(i64::from(base))
-            .and_then(|value| value.checked_add(signed));
+    let mut read = LeadingInteger { value: 0, length: 0, is_number: false, overflowed: false };
+    while let Some(digit) = text.get(at).and_then(|byte| char::from(*byte).to_digit(base)) {
+        let signed = if negative { -i64::from(digit) } else { i64::from(digit) };
+        let next = read.value.checked_mul(i64::from(base)).and_then(|value| value.checked_add(signed));
         read.overflowed |= next.is_none();
         read.value = next.unwrap_or(if negative { i64::MIN } else { i64::MAX });
         read.is_number = true;

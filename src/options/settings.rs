@@ -9,10 +9,7 @@ use super::{Options, table};
 
 /// The whole list as the command line left it.
 pub fn settings_report(options: &Options) -> Vec<(&'static str, String)> {
-    ORDER
-        .iter()
-        .map(|name| (*name, value_of(name, options)))
-        .collect()
+    ORDER.iter().map(|name| (*name, value_of(name, options))).collect()
 }
 
 /// A function that gives the whole list, with the values that are passed in place of those of the command line.
@@ -24,9 +21,7 @@ pub fn settings_reporter(
     let at_start = settings_report(options);
     Box::new(move |current| {
         let value_now = |(name, value): &(&'static str, String)| {
-            let found = current
-                .iter()
-                .find(|(current_name, _)| current_name == name);
+            let found = current.iter().find(|(current_name, _)| current_name == name);
             (*name, found.map_or(value, |(_, value)| value).clone())
         };
         at_start.iter().map(value_now).collect()
@@ -98,10 +93,8 @@ mod tests {
 
     #[test]
     fn defaults_are_those_of_memcached() {
-        let shown: Vec<String> = settings_report(&options(&[]))
-            .iter()
-            .map(|(name, value)| format!("{name} {value}"))
-            .collect();
+        let shown: Vec<String> =
+            settings_report(&options(&[])).iter().map(|(name, value)| format!("{name} {value}")).collect();
         assert_eq!(shown, MEMCACHED_DEFAULTS.lines().collect::<Vec<_>>());
     }
 
@@ -110,10 +103,7 @@ mod tests {
         #[track_caller]
         fn check(arguments: &[&str], name: &str, expected: &str) {
             let report = settings_report(&options(arguments));
-            let found = report
-                .iter()
-                .find(|(found, _)| *found == name)
-                .map(|(_, value)| value.as_str());
+            let found = report.iter().find(|(found, _)| *found == name).map(|(_, value)| value.as_str());
             assert_eq!(found, Some(expected), "{arguments:?}");
         }
         check(&["-m", "100"], "maxbytes", "104857600");
@@ -144,21 +134,14 @@ mod tests {
         check(&["-o", "no_modern"], "lru_crawler", "no");
         check(&["-o", "no_modern,lru_maintainer"], "lru_segmented", "yes");
         check(&["-o", "no_lru_maintainer"], "lru_maintainer_thread", "no");
-        check(
-            &["-o", "read_buf_mem_limit=5"],
-            "read_buf_mem_limit",
-            "5242880",
-        );
+        check(&["-o", "read_buf_mem_limit=5"], "read_buf_mem_limit", "5242880");
         check(&["-o", "hashpower=20"], "hashpower_init", "20");
     }
 
     #[test]
     fn current_values_win() {
         let reporter = settings_reporter(&options(&[]));
-        let report = reporter(&[
-            ("verbosity", "2".to_string()),
-            ("unheard_of", "1".to_string()),
-        ]);
+        let report = reporter(&[("verbosity", "2".to_string()), ("unheard_of", "1".to_string())]);
         assert_eq!(report.len(), ORDER.len());
         assert_eq!(report[5], ("verbosity", "2".to_string()));
         assert_eq!(report[6], ("oldest", "0".to_string()));

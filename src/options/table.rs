@@ -30,10 +30,7 @@ pub(super) static ROWS: &[Row] = &[
         short: Some(b'p'),
         name: "port",
         argument: Argument::Required("num"),
-        help: &[
-            "TCP port to listen on (default: {default})",
-            "0 is off, -1 lets the system choose",
-        ],
+        help: &["TCP port to listen on (default: {default})", "0 is off, -1 lets the system choose"],
         default: Some(|draft| draft.tcp_port.to_string()),
         apply: Take(|draft, value| {
             draft.tcp_port = value.integer();
@@ -61,10 +58,7 @@ pub(super) static ROWS: &[Row] = &[
         short: Some(b's'),
         name: "unix-socket",
         argument: Argument::Required("file"),
-        help: &[
-            "UNIX socket to listen on (disables network support",
-            "unless -p or -l is given as well)",
-        ],
+        help: &["UNIX socket to listen on (disables network support", "unless -p or -l is given as well)"],
         apply: Take(|draft, value| {
             draft.options.unix_socket = Some(value.path());
             Ok(())
@@ -93,9 +87,7 @@ pub(super) static ROWS: &[Row] = &[
         name: "enable-shutdown",
         help: &["enable ascii \"shutdown\" command"],
         apply: Set(|options| options.shutdown_command = true),
-        settings: &[("shutdown_command", |options| {
-            yes_no(options.shutdown_command)
-        })],
+        settings: &[("shutdown_command", |options| yes_no(options.shutdown_command))],
         ..PLAIN
     },
     Row {
@@ -108,14 +100,7 @@ pub(super) static ROWS: &[Row] = &[
             "format: proto[<protocol>]:tag[<name>]:ip:port",
             "i.e -l proto[binary]:tag[services]:127.0.0.1:11211,proto[ascii]:tag_tools_:127.0.0.1:11212",
         ],
-        default: Some(|draft| {
-            if draft.options.identity.is_memcached {
-                "INADDR_ANY"
-            } else {
-                "127.0.0.1"
-            }
-            .to_string()
-        }),
+        default: Some(|draft| if draft.options.identity.is_memcached { "INADDR_ANY" } else { "127.0.0.1" }.to_string()),
         apply: Take(|draft, value| {
             let given = value.text();
             match &mut draft.options.listen_text {
@@ -130,17 +115,9 @@ pub(super) static ROWS: &[Row] = &[
             Ok(())
         }),
         settings: &[
-            ("inter", |options| {
-                options
-                    .listen_text
-                    .clone()
-                    .unwrap_or_else(|| "NULL".to_string())
-            }),
+            ("inter", |options| options.listen_text.clone().unwrap_or_else(|| "NULL".to_string())),
             ("num_threads_per_udp", |options| {
-                let is_list = options
-                    .listen_text
-                    .as_ref()
-                    .is_some_and(|list| list.contains(','));
+                let is_list = options.listen_text.as_ref().is_some_and(|list| list.contains(','));
                 if is_list { 1 } else { options.threads }.to_string()
             }),
         ],
@@ -189,9 +166,7 @@ pub(super) static ROWS: &[Row] = &[
         name: "disable-evictions",
         help: &["return error on memory exhausted instead of evicting"],
         apply: Set(|options| options.evictions = false),
-        settings: &[("evictions", |options| {
-            if options.evictions { "on" } else { "off" }.to_string()
-        })],
+        settings: &[("evictions", |options| if options.evictions { "on" } else { "off" }.to_string())],
         ..PLAIN
     },
     Row {
@@ -201,8 +176,7 @@ pub(super) static ROWS: &[Row] = &[
         help: &["max simultaneous connections (default: {default})"],
         default: Some(|draft| draft.options.max_connections.to_string()),
         apply: Take(|draft, value| {
-            draft.options.max_connections =
-                value.positive("Maximum connections must be greater than 0")?;
+            draft.options.max_connections = value.positive("Maximum connections must be greater than 0")?;
             Ok(())
         }),
         settings: &[("maxconns", |options| options.max_connections.to_string())],
@@ -241,10 +215,7 @@ pub(super) static ROWS: &[Row] = &[
         help: &["print license and exit"],
         apply: Take(|draft, _| {
             let introduction = draft.options.identity.introduction();
-            Err(Early::Print(format!(
-                "{introduction}\n\n{}",
-                include_str!("../../LICENSE")
-            )))
+            Err(Early::Print(format!("{introduction}\n\n{}", include_str!("../../LICENSE"))))
         }),
         ..PLAIN
     },
@@ -252,12 +223,7 @@ pub(super) static ROWS: &[Row] = &[
         short: Some(b'V'),
         name: "version",
         help: &["print version and exit"],
-        apply: Take(|draft, _| {
-            Err(Early::Print(format!(
-                "{}\n",
-                draft.options.identity.introduction()
-            )))
-        }),
+        apply: Take(|draft, _| Err(Early::Print(format!("{}\n", draft.options.identity.introduction())))),
         ..PLAIN
     },
     Row {
@@ -278,13 +244,10 @@ pub(super) static ROWS: &[Row] = &[
         help: &["chunk size growth factor (default: {default})"],
         default: Some(|draft| format!("{:.2}", draft.options.growth_factor)),
         apply: Take(|draft, value| {
-            draft.options.growth_factor =
-                value.real_above(1.0, f64::MAX, "Factor must be greater than 1")?;
+            draft.options.growth_factor = value.real_above(1.0, f64::MAX, "Factor must be greater than 1")?;
             Ok(())
         }),
-        settings: &[("growth_factor", |options| {
-            format!("{:.2}", options.growth_factor)
-        })],
+        settings: &[("growth_factor", |options| format!("{:.2}", options.growth_factor))],
         ..PLAIN
     },
     Row {
@@ -327,9 +290,7 @@ pub(super) static ROWS: &[Row] = &[
             Ok(())
         }),
         settings: &[
-            ("stat_key_prefix", |options| {
-                char::from(options.prefix_delimiter).to_string()
-            }),
+            ("stat_key_prefix", |options| char::from(options.prefix_delimiter).to_string()),
             ("detail_enabled", |options| yes_no(options.detail_enabled)),
         ],
         ..PLAIN
@@ -359,9 +320,7 @@ pub(super) static ROWS: &[Row] = &[
             draft.options.requests_per_event = value.positive(complaint)?;
             Ok(())
         }),
-        settings: &[("reqs_per_event", |options| {
-            options.requests_per_event.to_string()
-        })],
+        settings: &[("reqs_per_event", |options| options.requests_per_event.to_string())],
         ..PLAIN
     },
     Row {
@@ -392,19 +351,14 @@ pub(super) static ROWS: &[Row] = &[
         help: &["protocol - one of ascii, binary, or auto (default: {default})"],
         default: Some(|draft| protocol_name(draft.options.protocol).to_string()),
         apply: Take(apply_protocol),
-        settings: &[("binding_protocol", |options| {
-            protocol_name(options.protocol).to_string()
-        })],
+        settings: &[("binding_protocol", |options| protocol_name(options.protocol).to_string())],
         ..PLAIN
     },
     Row {
         short: Some(b'I'),
         name: "max-item-size",
         argument: Argument::Required("num"),
-        help: &[
-            "adjusts max item size",
-            "(default: {default}, min: 1k, max: 1024m)",
-        ],
+        help: &["adjusts max item size", "(default: {default}, min: 1k, max: 1024m)"],
         default: Some(|draft| format!("{}m", draft.item_size_max / (1024 * 1024))),
         apply: Take(|draft, value| {
             let unit = match value.raw().last() {
@@ -452,10 +406,7 @@ pub(super) static ROWS: &[Row] = &[
         short: Some(b'Y'),
         name: "auth-file",
         argument: Argument::Required("file"),
-        help: &[
-            "enable ASCII protocol authentication. format:",
-            "user:pass\\nuser2:pass2\\n",
-        ],
+        help: &["enable ASCII protocol authentication. format:", "user:pass\\nuser2:pass2\\n"],
         apply: Take(|draft, value| {
             draft.options.auth_file = Some(value.path());
             Ok(())
@@ -499,8 +450,7 @@ pub(super) static ROWS: &[Row] = &[
         help: &["number of napi ids (accepted, no effect)"],
         support: Support::NoMeaning("connections are spread over the workers round robin"),
         apply: Take(|draft, value| {
-            draft.options.napi_ids =
-                value.positive("Maximum number of NAPI IDs must be greater than 0")?;
+            draft.options.napi_ids = value.positive("Maximum number of NAPI IDs must be greater than 0")?;
             Ok(())
         }),
         settings: &[("num_napi_ids", |options| options.napi_ids.to_string())],
@@ -529,9 +479,8 @@ fn apply_protocol(draft: &mut Draft, value: Value<'_>) -> Result<(), Early> {
         b"ascii" => Protocol::Ascii,
         _ => {
             let given = value.text();
-            let complaint = format!(
-                "Invalid value for binding protocol: {given}\n -- should be one of auto, binary, or ascii"
-            );
+            let complaint =
+                format!("Invalid value for binding protocol: {given}\n -- should be one of auto, binary, or ascii");
             return Err(Failure::new(EXIT_USAGE, complaint).into());
         }
     };

@@ -1,44 +1,380 @@
-//! Stand-in for the binary protocol.
+//! The binary protocol's conversation: packets in, replies out.
+//!
+//! ```text
+//!            +--------------- value too large, no memory, unknown opcode ---------------+
+//!            |                                                                          v
+//!   Header --+-- whole packet: executed, answered                                    Swallow
+//!     ^      +-- large value: buffer made --> Value -- last byte: stored, answered      |
+//!     |                                         |                                       |
+//!     +-----------------------------------------+------ last byte: answered ------------+
+//! ```
+//! Framing that cannot be right is answered and ends the connection, as in memcached. Where memcached drops replies
+//! that were still queued when the magic is wrong, they are sent here.
 
+mod arithmetic;
+mod retrieval;
+mod statistics;
+mod storage;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use crate::base::key::KEY_BYTES_MAX;
+use crate::protocol::binary::header::{HEADER_BYTES, Header, Parsed};
+use crate::protocol::binary::opcode::{Command, Opcode};
+use crate::protocol::binary::reply::{Echo, Status, push_error, push_value};
+use crate::stats::connections::ConnectionState;
+
+use super::event_lines;
 use super::output::Output;
 use super::service::Context;
 use super::session::{CloseReason, Next, Progress};
-use crate::stats::connections::ConnectionState;
+use storage::Receiving;
 
-/// The state of a binary conversation.
-#[derive(Debug, Default)]
-pub struct BinaryState {}
+/// Header, extras and key must fit memcached's read buffer.
+const PREFIX_BYTES_MAX: usize = 16_384;
+
+/// Largest body (memcached's `ITEM_SIZE_MAX_UPPER_LIMIT`).
+const BODY_BYTES_MAX: usize = 1 << 30;
+
+/// Reply bytes after which a turn ends although requests are left.
+const TURN_OUTPUT_BYTES: usize = 1 << 20;
+
+/// Where the conversation stands.
+#[derive(Debug)]
+enum State {
+    /// At the start of a packet.
+    Header,
+    /// In the value of a storage command that has its own buffer.
+    Value(Box<Receiving>),
+    /// In bytes nobody wants; the error is sent behind them.
+    Swallow { bytes: usize, echo: Echo, status: Status },
+}
+
+/// The state of one binary connection.
+#[derive(Debug)]
+pub struct BinaryState {
+    state: State,
+}
+
+/// What one step came to.
+enum Outcome {
+    /// A request is done.
+    Answered,
+    /// A request goes on in another state.
+    Continued,
+    /// So many bytes are needed, counted from the first unconsumed one.
+    Waiting(usize),
+    /// The turn ends.
+    Stopped(Next),
+}
+
+/// A step and the bytes it used up.
+struct Step {
+    consumed: usize,
+    outcome: Outcome,
+}
+
+/// A packet whose header, extras and key are there.
+struct Packet<'a> {
+    header: Header,
+    opcode: &'static Opcode,
+    extras: &'a [u8],
+    key: &'a [u8],
+    /// What follows the key: the value and later packets, as far as they have come.
+    rest: &'a [u8],
+    value_bytes: usize,
+}
+
+impl Packet<'_> {
+    fn echo(&self) -> Echo {
+        Echo::of(&self.header)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.opcode.is_quiet
+    }
+
+    /// The extras' 32-bit number at `position`; 0 when there is none.
+    fn extra_u32(&self, position: usize) -> u32 {
+        let bytes = self.extras.get(position..).unwrap_or(&[]);
+        bytes.first_chunk().map_or(0, |&bytes| u32::from_be_bytes(bytes))
+    }
+
+    /// The extras' 64-bit number at `position`; 0 when there is none.
+    fn extra_u64(&self, position: usize) -> u64 {
+        let bytes = self.extras.get(position..).unwrap_or(&[]);
+        bytes.first_chunk().map_or(0, |&bytes| u64::from_be_bytes(bytes))
+    }
+}
+
+impl Default for BinaryState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl BinaryState {
     /// A new conversation.
     pub fn new() -> Self {
-        Self {}
+        Self { state: State::Header }
     }
-    /// See [`super::Session::process`].
+
+    /// Parses and executes requests at the start of `input`; see [`super::session::Session::process`].
     pub fn process(
         &mut self,
         input: &[u8],
-        _descriptor: i32,
-        _output: &mut Output,
-        _context: &mut Context<'_>,
+        descriptor: i32,
+        output: &mut Output,
+        context: &mut Context<'_>,
     ) -> Progress {
-        Progress {
-            consumed: input.len(),
-            next: Next::Close(CloseReason::Error),
+        let mut consumed = 0;
+        let mut requests_left = context.service.config.requests_per_event.max(1);
+        loop {
+            let rest = input.get(consumed..).unwrap_or(&[]);
+            let step = match self.state {
+                State::Header => self.begin(rest, descriptor, output, context),
+                State::Value(_) => self.receive(rest, descriptor, output, context),
+                State::Swallow { .. } => self.swallow(rest, output),
+            };
+            consumed += step.consumed;
+            match step.outcome {
+                Outcome::Continued => {}
+                Outcome::Waiting(bytes) => {
+                    let next = Next::Input { bytes };
+                    return Progress { consumed, next };
+                }
+                Outcome::Stopped(next) => return Progress { consumed, next },
+                Outcome::Answered => {
+                    requests_left = requests_left.saturating_sub(1);
+                    let is_used_up = requests_left == 0 || output.pending() > TURN_OUTPUT_BYTES;
+                    if is_used_up && consumed < input.len() {
+                        context.counters().conn_yields.add(1);
+                        let next = Next::Yield;
+                        return Progress { consumed, next };
+                    }
+                }
+            }
         }
     }
-    /// See [`super::Session::receive_space`].
+
+    /// Where the next bytes from the socket belong, while a large value is being received.
     pub fn receive_space(&mut self) -> Option<&mut [u8]> {
-        None
+        match &mut self.state {
+            State::Value(receiving) if receiving.buffer.missing() > 0 => Some(receiving.buffer.space()),
+            _ => None,
+        }
     }
-    /// See [`super::Session::received`].
-    pub fn received(&mut self, _count: usize) {}
-    /// See [`super::Session::has_work`].
+
+    /// Says that `count` bytes were read into [`BinaryState::receive_space`].
+    pub fn received(&mut self, count: usize) {
+        if let State::Value(receiving) = &mut self.state {
+            receiving.buffer.advance(count);
+        }
+    }
+
+    /// Whether there is something to do without new input: a large value is complete.
     pub fn has_work(&self) -> bool {
-        false
+        matches!(&self.state, State::Value(receiving) if receiving.buffer.missing() == 0)
     }
-    /// See [`super::Session::state`].
+
+    /// What `stats conns` shows.
     pub fn state(&self) -> ConnectionState {
-        ConnectionState::Read
+        match self.state {
+            State::Header => ConnectionState::Read,
+            State::Value(_) => ConnectionState::Nread,
+            State::Swallow { .. } => ConnectionState::Swallow,
+        }
     }
+
+    /// Begins a packet: checks its framing in memcached's order, then executes it.
+    fn begin(&mut self, input: &[u8], descriptor: i32, output: &mut Output, context: &mut Context<'_>) -> Step {
+        let header = match Header::parse(input) {
+            Parsed::Partial => return Step::wait(HEADER_BYTES),
+            Parsed::BadMagic => return Step::stop(0, Next::Close(CloseReason::Error)),
+            Parsed::Header(header) => header,
+        };
+        let prefix_bytes = header.prefix_bytes();
+        let Some((prefix, rest)) = input.split_at_checked(prefix_bytes) else {
+            if prefix_bytes <= PREFIX_BYTES_MAX {
+                return Step::wait(prefix_bytes);
+            }
+            // memcached sees this when its buffer is full.
+            return if input.len() < PREFIX_BYTES_MAX {
+                Step::wait(PREFIX_BYTES_MAX)
+            } else {
+                Step::stop(0, Next::Close(CloseReason::Error))
+            };
+        };
+        if prefix_bytes > PREFIX_BYTES_MAX {
+            return Step::stop(0, Next::Close(CloseReason::Error));
+        }
+        let echo = Echo::of(&header);
+        let Some(value_bytes) = header.value_bytes() else {
+            return Step::break_off(prefix_bytes, echo, Status::UnknownCommand, output);
+        };
+        if header.body_bytes > BODY_BYTES_MAX || header.key_bytes > KEY_BYTES_MAX {
+            return Step::break_off(prefix_bytes, echo, Status::InvalidArguments, output);
+        }
+        let Some(opcode) = Opcode::find(header.opcode) else {
+            // All of the body is skipped although extras and key are read already: a client that sends those to an
+            // unknown opcode loses the requests behind it. memcached does so.
+            let status = Status::UnknownCommand;
+            return self.swallow_first(prefix_bytes, header.body_bytes, echo, status, output);
+        };
+        if !opcode.accepts(&header, value_bytes) {
+            return Step::break_off(prefix_bytes, echo, Status::InvalidArguments, output);
+        }
+        let body = prefix.get(HEADER_BYTES..).unwrap_or(&[]);
+        let (extras, key) = body.split_at_checked(header.extras_bytes).unwrap_or((body, &[]));
+        let packet = Packet { header, opcode, extras, key, rest, value_bytes };
+        self.execute(&packet, descriptor, output, context)
+    }
+
+    fn execute(
+        &mut self,
+        packet: &Packet<'_>,
+        descriptor: i32,
+        output: &mut Output,
+        context: &mut Context<'_>,
+    ) -> Step {
+        let prefix_bytes = packet.header.prefix_bytes();
+        match packet.opcode.command {
+            Command::Get
+            | Command::GetWithKey
+            | Command::Touch
+            | Command::GetAndTouch
+            | Command::GetAndTouchWithKey => {
+                retrieval::get(packet, descriptor, output, context);
+            }
+            Command::Set | Command::Add | Command::Replace | Command::Append | Command::Prepend => {
+                return self.store(packet, descriptor, output, context);
+            }
+            Command::Delete => delete(packet, descriptor, output, context),
+            Command::Increment | Command::Decrement => {
+                arithmetic::change(packet, descriptor, output, context);
+            }
+            Command::Flush => flush(packet, output, context),
+            Command::Noop => {
+                answer(packet, 0, output);
+                return Step::stop(prefix_bytes, Next::Yield);
+            }
+            Command::Version => {
+                let version = context.service.config.version.as_bytes();
+                push_value(packet.echo(), version, 0, output.bytes());
+            }
+            Command::Stat => statistics::show(packet, output, context),
+            Command::Quit => {
+                answer(packet, 0, output);
+                return Step::stop(prefix_bytes, Next::Close(CloseReason::Normal));
+            }
+            Command::Sasl => {
+                let (echo, status) = (packet.echo(), Status::UnknownCommand);
+                return self.swallow_first(prefix_bytes, packet.value_bytes, echo, status, output);
+            }
+        }
+        Step::answered(prefix_bytes)
+    }
+
+    /// Skips `bytes` before the error is sent.
+    fn swallow_first(
+        &mut self,
+        consumed: usize,
+        bytes: usize,
+        echo: Echo,
+        status: Status,
+        output: &mut Output,
+    ) -> Step {
+        if bytes == 0 {
+            push_error(echo, status, output.bytes());
+            return Step::answered(consumed);
+        }
+        self.state = State::Swallow { bytes, echo, status };
+        Step { consumed, outcome: Outcome::Continued }
+    }
+
+    fn swallow(&mut self, input: &[u8], output: &mut Output) -> Step {
+        let State::Swallow { bytes, echo, status } = &mut self.state else {
+            return Step::wait(0);
+        };
+        let consumed = input.len().min(*bytes);
+        *bytes -= consumed;
+        if *bytes > 0 {
+            let outcome = Outcome::Waiting(0);
+            return Step { consumed, outcome };
+        }
+        push_error(*echo, *status, output.bytes());
+        self.state = State::Header;
+        Step::answered(consumed)
+    }
+}
+
+impl Step {
+    fn answered(consumed: usize) -> Self {
+        let outcome = Outcome::Answered;
+        Self { consumed, outcome }
+    }
+
+    fn wait(bytes: usize) -> Self {
+        let outcome = Outcome::Waiting(bytes);
+        Self { consumed: 0, outcome }
+    }
+
+    fn stop(consumed: usize, next: Next) -> Self {
+        let outcome = Outcome::Stopped(next);
+        Self { consumed, outcome }
+    }
+
+    /// Answers an error after which the connection makes no sense.
+    fn break_off(consumed: usize, echo: Echo, status: Status, output: &mut Output) -> Self {
+        push_error(echo, status, output.bytes());
+        Self::stop(consumed, Next::Close(CloseReason::Error))
+    }
+}
+
+/// Answers success with an empty body, unless the request is quiet.
+fn answer(packet: &Packet<'_>, cas: u64, output: &mut Output) {
+    if !packet.is_quiet() {
+        push_value(packet.echo(), b"", cas, output.bytes());
+    }
+}
+
+fn delete(packet: &Packet<'_>, descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
+    let service = context.service;
+    let (key, compare) = (packet.key, packet.header.cas);
+    service.prefixes.record_delete(key);
+    let hash = service.store.hash(key);
+    let status = service.store.entry(key, hash, context.now, |entry| {
+        event_lines::fetched(entry, key, descriptor, service);
+        let Some((cas, class_id)) = entry.item().map(|item| (item.cas(), item.class())) else {
+            entry.counters().delete_misses += 1;
+            return Status::NotFound;
+        };
+        if compare != 0 && compare != cas {
+            return Status::Exists;
+        }
+        entry.class_counters(class_id).delete_hits += 1;
+        entry.remove();
+        Status::Success
+    });
+    match status {
+        Status::Success => answer(packet, 0, output),
+        _ => push_error(packet.echo(), status, output.bytes()),
+    }
+}
+
+fn flush(packet: &Packet<'_>, output: &mut Output, context: &mut Context<'_>) {
+    let service = context.service;
+    if !service.config.is_flush_enabled {
+        push_error(packet.echo(), Status::AuthFailure, output.bytes());
+        return;
+    }
+    let at = match packet.extra_u32(0) {
+        0 => None,
+        exptime => Some(context.now.deadline(i64::from(exptime))),
+    };
+    service.store.flush(at, context.now);
+    context.counters().cmd_flush.add(1);
+    answer(packet, 0, output);
 }

@@ -1,1 +1,5 @@
-//! The binary protocol.
+//! The binary protocol: headers, opcodes with the layout each demands, and replies.
+
+pub mod header;
+pub mod opcode;
+pub mod reply;

@@ -54,10 +54,7 @@ pub fn verb(line: &[u8]) -> (Verb, &[u8]) {
 }
 
 fn other_verb(line: &[u8]) -> (Verb, &[u8]) {
-    let length = line
-        .iter()
-        .position(|&byte| byte == b' ')
-        .unwrap_or(line.len());
+    let length = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
     let (word, rest) = line.split_at(length);
     let verb = match word {
         b"get" => Verb::Get,
@@ -101,10 +98,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal that `noreply` does not silence.
     fn loud(reply: &'static [u8]) -> Self {
-        Self {
-            reply,
-            is_noreply: false,
-        }
+        Self { reply, is_noreply: false }
     }
 }
 
@@ -153,11 +147,7 @@ pub fn storage(arguments: &[u8], has_compare: bool) -> Storage<'_> {
     let exptime_text = skip_spaces(rest);
     let exptime_token = next_token(&mut rest);
     let bytes_token = next_token(&mut rest);
-    if key.is_empty()
-        || flags_token.is_empty()
-        || exptime_token.is_empty()
-        || bytes_token.is_empty()
-    {
+    if key.is_empty() || flags_token.is_empty() || exptime_token.is_empty() || bytes_token.is_empty() {
         return bad_line;
     }
     let value_bytes = match number::strict_i32(bytes_token).map(usize::try_from) {
@@ -173,27 +163,11 @@ pub fn storage(arguments: &[u8], has_compare: bool) -> Storage<'_> {
     } else {
         Some(0)
     };
-    match (
-        key::is_valid(key),
-        number::c_flags(flags_text),
-        number::c_exptime(exptime_text),
-        compare,
-    ) {
-        (true, Some(flags), Some(exptime), Some(compare)) => Storage::Data(StorageLine {
-            key,
-            flags,
-            exptime,
-            value_bytes,
-            compare,
-            is_noreply,
-        }),
-        _ => Storage::Swallow {
-            value_bytes,
-            refusal: Refusal {
-                reply: reply::BAD_LINE,
-                is_noreply,
-            },
-        },
+    match (key::is_valid(key), number::c_flags(flags_text), number::c_exptime(exptime_text), compare) {
+        (true, Some(flags), Some(exptime), Some(compare)) => {
+            Storage::Data(StorageLine { key, flags, exptime, value_bytes, compare, is_noreply })
+        }
+        _ => Storage::Swallow { value_bytes, refusal: Refusal { reply: reply::BAD_LINE, is_noreply } },
     }
 }
 
@@ -201,11 +175,7 @@ pub fn storage(arguments: &[u8], has_compare: bool) -> Storage<'_> {
 #[inline]
 pub fn retrieval(arguments: &[u8]) -> Result<&[u8], Refusal> {
     let keys = skip_spaces(arguments);
-    if keys.is_empty() {
-        Err(Refusal::loud(reply::BAD_LINE))
-    } else {
-        Ok(keys)
-    }
+    if keys.is_empty() { Err(Refusal::loud(reply::BAD_LINE)) } else { Ok(keys) }
 }
 
 /// Whether the error of a get with a key that is too long is kept back: the last kept token is `noreply`, and the first
@@ -251,16 +221,9 @@ pub fn delete(arguments: &[u8]) -> Result<Keyed<'_, ()>, Refusal> {
     }
     let is_noreply = is_noreply(key, rest, TOKENS_KEPT - 2);
     if key::is_valid(key) {
-        Ok(Keyed {
-            key,
-            argument: (),
-            is_noreply,
-        })
+        Ok(Keyed { key, argument: (), is_noreply })
     } else {
-        Err(Refusal {
-            reply: reply::BAD_LINE,
-            is_noreply,
-        })
+        Err(Refusal { reply: reply::BAD_LINE, is_noreply })
     }
 }
 
@@ -290,21 +253,11 @@ fn keyed<'a, T>(
     }
     let is_noreply = is_noreply(argument, rest, TOKENS_KEPT - 3);
     if !key::is_valid(key) {
-        return Err(Refusal {
-            reply: reply::BAD_LINE,
-            is_noreply,
-        });
+        return Err(Refusal { reply: reply::BAD_LINE, is_noreply });
     }
     match parse(argument) {
-        Some(argument) => Ok(Keyed {
-            key,
-            argument,
-            is_noreply,
-        }),
-        None => Err(Refusal {
-            reply: bad_argument,
-            is_noreply,
-        }),
+        Some(argument) => Ok(Keyed { key, argument, is_noreply }),
+        None => Err(Refusal { reply: bad_argument, is_noreply }),
     }
 }
 
@@ -352,40 +305,20 @@ mod tests {
         }
     }
 
-    const LOUD: Storage<'_> = Storage::Refused(Refusal {
-        reply: reply::BAD_LINE,
-        is_noreply: false,
-    });
+    const LOUD: Storage<'_> = Storage::Refused(Refusal { reply: reply::BAD_LINE, is_noreply: false });
 
     fn swallow(value_bytes: usize, is_noreply: bool) -> Storage<'static> {
-        let refusal = Refusal {
-            reply: reply::BAD_LINE,
-            is_noreply,
-        };
-        Storage::Swallow {
-            value_bytes,
-            refusal,
-        }
+        let refusal = Refusal { reply: reply::BAD_LINE, is_noreply };
+        Storage::Swallow { value_bytes, refusal }
     }
 
     fn data(value_bytes: usize, is_noreply: bool) -> Storage<'static> {
-        Storage::Data(StorageLine {
-            key: b"k",
-            flags: 5,
-            exptime: 7,
-            value_bytes,
-            compare: 0,
-            is_noreply,
-        })
+        Storage::Data(StorageLine { key: b"k", flags: 5, exptime: 7, value_bytes, compare: 0, is_noreply })
     }
 
     #[track_caller]
     fn check_storage(arguments: &str, expected: Storage<'_>) {
-        assert_eq!(
-            storage(arguments.as_bytes(), false),
-            expected,
-            "{arguments:?}"
-        );
+        assert_eq!(storage(arguments.as_bytes(), false), expected, "{arguments:?}");
     }
 
     #[test]
@@ -411,14 +344,8 @@ mod tests {
         check_storage(&format!("{long} 5 7 3 noreply"), swallow(3, true));
         check_storage(&format!("{long} 5 7 x"), LOUD);
         // `noreply` is heeded up to the 23rd token, the word included.
-        check_storage(
-            &format!("k 5 7 3{} noreply", " x".repeat(17)),
-            data(3, true),
-        );
-        check_storage(
-            &format!("k 5 7 3{} noreply", " x".repeat(18)),
-            data(3, false),
-        );
+        check_storage(&format!("k 5 7 3{} noreply", " x".repeat(17)), data(3, true));
+        check_storage(&format!("k 5 7 3{} noreply", " x".repeat(18)), data(3, false));
     }
 
     #[test]
@@ -440,23 +367,14 @@ mod tests {
     fn keyed_lines_are_checked_in_order() {
         let long = "k".repeat(251);
         let (number, noreply) = (5, false);
-        let keyed = |argument, is_noreply| {
-            Ok(Keyed {
-                key: &b"k"[..],
-                argument,
-                is_noreply,
-            })
-        };
+        let keyed = |argument, is_noreply| Ok(Keyed { key: &b"k"[..], argument, is_noreply });
         assert_eq!(arithmetic(b"k 5"), keyed(number, noreply));
         assert_eq!(arithmetic(b"k 5 noreply"), keyed(number, true));
         assert_eq!(arithmetic(b"k 5 x"), keyed(number, noreply));
         assert_eq!(arithmetic(b"k"), refused(reply::BAD_LINE, false));
         assert_eq!(arithmetic(b"k noreply"), refused(reply::BAD_DELTA, true));
         assert_eq!(arithmetic(b"k -1"), refused(reply::BAD_DELTA, false));
-        assert_eq!(
-            arithmetic(format!("{long} x noreply").as_bytes()),
-            refused(reply::BAD_LINE, true)
-        );
+        assert_eq!(arithmetic(format!("{long} x noreply").as_bytes()), refused(reply::BAD_LINE, true));
         assert_eq!(touch(b"k +1"), refused(reply::BAD_EXPTIME, false));
         assert_eq!(touch(b"k -1").map(|touch| touch.argument), Ok(-1));
         assert_eq!(delete(b""), refused(reply::BAD_LINE, false));
@@ -471,10 +389,7 @@ mod tests {
         assert_eq!(retrieval(b"  "), refused(reply::BAD_LINE, false));
         assert_eq!(retrieval_and_touch(b" 5 a b"), Ok((5, &b"a b"[..])));
         assert_eq!(retrieval_and_touch(b" x"), refused(reply::BAD_LINE, false));
-        assert_eq!(
-            retrieval_and_touch(b" x a"),
-            refused(reply::BAD_EXPTIME, false)
-        );
+        assert_eq!(retrieval_and_touch(b" x a"), refused(reply::BAD_EXPTIME, false));
         let long = "k".repeat(251);
         assert!(is_long_key_silent(format!("{long} noreply").as_bytes()));
         assert!(!is_long_key_silent(format!("{long} a").as_bytes()));

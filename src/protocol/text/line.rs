@@ -48,10 +48,7 @@ pub fn find(input: &[u8], scanned: usize) -> Found<'_> {
                 [ref text @ .., b'\r'] => text,
                 ref text => text,
             };
-            Found::Line {
-                text,
-                bytes: end + 1,
-            }
+            Found::Line { text, bytes: end + 1 }
         }
         None => judge_unfinished(input),
     }
@@ -191,11 +188,7 @@ mod tests {
     fn check_unfinished(prefix: &[u8], length: usize, is_kept: bool) {
         let mut input = prefix.to_vec();
         input.resize(length, b'k');
-        let expected = if is_kept {
-            Found::Partial
-        } else {
-            Found::TooLong
-        };
+        let expected = if is_kept { Found::Partial } else { Found::TooLong };
         assert_eq!(find(&input, 0), expected);
     }
 

@@ -44,16 +44,8 @@ pub fn strict_i32(token: &[u8]) -> Option<i32> {
 #[inline]
 pub fn c_flags(text: &[u8]) -> Option<u32> {
     let (is_negative, magnitude) = c_number(text)?;
-    let value = if is_negative {
-        magnitude.wrapping_neg()
-    } else {
-        magnitude
-    };
-    if is_negative && value > i64::MAX as u64 {
-        None
-    } else {
-        Some(value as u32)
-    }
+    let value = if is_negative { magnitude.wrapping_neg() } else { magnitude };
+    if is_negative && value > i64::MAX as u64 { None } else { Some(value as u32) }
 }
 
 /// The number at the start of `text`, by `strtol` as memcached uses it for exptimes: 64 bits, cut to 32.
@@ -64,11 +56,7 @@ pub fn c_exptime(text: &[u8]) -> Option<i32> {
     if magnitude > limit {
         return None;
     }
-    let value = if is_negative {
-        magnitude.wrapping_neg()
-    } else {
-        magnitude
-    };
+    let value = if is_negative { magnitude.wrapping_neg() } else { magnitude };
     Some(value as i32)
 }
 
@@ -99,11 +87,7 @@ fn c_number(text: &[u8]) -> Option<(bool, u64)> {
         number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
         count += 1;
     }
-    if count == 0 {
-        None
-    } else {
-        Some((is_negative, number))
-    }
+    if count == 0 { None } else { Some((is_negative, number)) }
 }
 
 #[inline]
@@ -129,10 +113,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check<T: PartialEq + std::fmt::Debug>(
-        parse: impl Fn(&[u8]) -> Option<T>,
-        cases: &[(&str, Option<T>)],
-    ) {
+    fn check<T: PartialEq + std::fmt::Debug>(parse: impl Fn(&[u8]) -> Option<T>, cases: &[(&str, Option<T>)]) {
         for (text, expected) in cases {
             assert_eq!(&parse(text.as_bytes()), expected, "{text:?}");
         }

@@ -40,13 +40,7 @@ pub const VALUE_HEADER_BYTES_MAX: usize = 6 + 250 + 1 + 10 + 1 + 10 + 1 + 20 + 2
 
 /// Writes `VALUE <key> <flags> <bytes>[ <cas>]` and the line end.
 #[inline]
-pub fn value_header(
-    key: &[u8],
-    flags: u32,
-    value_bytes: usize,
-    cas: Option<u64>,
-    out: &mut Vec<u8>,
-) {
+pub fn value_header(key: &[u8], flags: u32, value_bytes: usize, cas: Option<u64>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
     if flags == 0 {

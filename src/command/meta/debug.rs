@@ -1,0 +1,58 @@
+//! `me`: what the server knows of an item, in words.
+
+use std::io::Write;
+
+use crate::protocol::text::base64;
+use crate::protocol::text::meta::{Refusal, Request};
+
+use super::super::event_lines;
+use super::super::output::Output;
+use super::super::service::Context;
+use super::{KeyBuffer, Reply};
+
+/// `me <key> [b <anything>]`. As in memcached `b` counts only when another token follows it.
+pub(super) fn show(
+    request: &Request<'_>,
+    descriptor: i32,
+    output: &mut Output,
+    context: &mut Context<'_>,
+) -> Result<(), Reply> {
+    let mut key = request.key();
+    let decoded;
+    if let [first, _, ..] = request.flags()
+        && request.text(first) == b"b"
+    {
+        decoded = KeyBuffer::decoded(key);
+        key = decoded.as_slice();
+        if key.is_empty() {
+            return Err(Refusal::BadFormat.reply());
+        }
+    }
+    let (service, now) = (context.service, context.now);
+    let hash = service.store.hash(key);
+    context.counters().cmd_meta.add(1);
+    service.store.entry(key, hash, now, |entry| {
+        event_lines::fetched(entry, key, descriptor, service);
+        let Some(item) = entry.item() else {
+            output.push(b"EN\r\n");
+            return Ok(());
+        };
+        let out = output.bytes();
+        out.extend_from_slice(b"ME ");
+        if item.marks().is_binary_key {
+            base64::encode(item.key(), out);
+        } else {
+            out.extend_from_slice(item.key());
+        }
+        let expires = match item.exptime() {
+            0 => -1,
+            exptime => exptime.wrapping_sub(now.seconds) as i32,
+        };
+        let idle = now.seconds.wrapping_sub(item.last_access());
+        let fetched = if item.is_fetched() { "yes" } else { "no" };
+        let (cas, class_id, bytes) = (item.cas(), item.class(), item.item_bytes());
+        // Writing to memory does not fail.
+        let _ = write!(out, " exp={expires} la={idle} cas={cas} fetch={fetched} cls={class_id} size={bytes}\r\n");
+        Ok(())
+    })
+}
