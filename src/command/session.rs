@@ -82,6 +82,11 @@ impl Session {
         let _ = count;
     }
 
+    /// Whether the connection watches events: it is shown as such and never closed for being idle.
+    pub fn is_watching(&self) -> bool {
+        false
+    }
+
     /// Whether the session has something to do without new input (a dump in progress, events for a watcher, a long
     /// multiget): call [`Session::process`] again once `output` has room.
     pub fn has_work(&self) -> bool {

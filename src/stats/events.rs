@@ -42,3 +42,20 @@ impl EventHub {
         let _ = (class, &body);
     }
 }
+
+/// Tells watchers of a new connection.
+pub fn connection_opened(hub: &EventHub, rip: &str, rport: u16, transport: &str, descriptor: i32) {
+    let _ = (hub, rip, rport, transport, descriptor);
+}
+
+/// Tells watchers that a connection is closed.
+pub fn connection_closed(
+    hub: &EventHub,
+    rip: &str,
+    rport: u16,
+    transport: &str,
+    descriptor: i32,
+    reason: &str,
+) {
+    let _ = (hub, rip, rport, transport, descriptor, reason);
+}
