@@ -1,2 +1,55 @@
-//! The slabstash daemon.
-fn main() {}
+//! The slabstash daemon: reads the command line, says what is wrong with it, or serves.
+
+use std::env;
+use std::io::{Write, stderr, stdout};
+use std::process::ExitCode;
+use std::thread::available_parallelism;
+
+use slabstash::options::{self, Environment, Invocation, Parsed};
+use slabstash::{server, sys};
+
+fn main() -> ExitCode {
+    let parsed = options::parse(&invocation());
+    let options = match parsed {
+        Ok(Parsed::Run(options)) => options,
+        Ok(Parsed::Print { text, exit_code }) => {
+            let _ = stdout().write_all(text.as_bytes());
+            return code(exit_code);
+        }
+        Err(failure) => return complain(&failure.message, failure.exit_code),
+    };
+    for warning in &options.warnings {
+        let _ = writeln!(stderr(), "{warning}");
+    }
+    match server::run(server::Config::from(&*options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => complain(&failure.message, failure.exit_code),
+    }
+}
+
+fn invocation() -> Invocation {
+    let mut words = env::args_os();
+    Invocation {
+        program: words.next().unwrap_or_else(|| "slabstash".into()),
+        arguments: words.collect(),
+        is_root: sys::user::is_root(),
+        core_count: available_parallelism().map_or(1, |count| count.get()),
+        environment: Environment {
+            slabstash_name: env::var_os("SLABSTASH_NAME"),
+            memcached_port_filename: env::var_os("MEMCACHED_PORT_FILENAME"),
+            initial_malloc: env::var_os("T_MEMD_INITIAL_MALLOC"),
+            posixly_correct: env::var_os("POSIXLY_CORRECT").is_some(),
+        },
+    }
+}
+
+fn complain(message: &str, exit_code: i32) -> ExitCode {
+    if !message.is_empty() {
+        let _ = writeln!(stderr(), "{message}");
+    }
+    code(exit_code)
+}
+
+fn code(exit_code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(exit_code).unwrap_or(1))
+}

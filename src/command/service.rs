@@ -112,6 +112,25 @@ impl Service {
     }
 }
 
+/// Makes handles that wake one connection. The worker has one `target` for all of its connections, so that a
+/// connection that never watches costs nothing.
+#[derive(Clone, Copy)]
+pub struct Wake<'a> {
+    /// Wakes the connection with a given token.
+    pub target: &'a Arc<dyn Fn(usize) + Send + Sync>,
+    /// The connection.
+    pub token: usize,
+}
+
+impl Wake<'_> {
+    /// A handle that wakes the connection from any thread. It may outlive the connection.
+    pub fn handle(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let target = Arc::clone(self.target);
+        let token = self.token;
+        Arc::new(move || target(token))
+    }
+}
+
 /// What a session is given for one call.
 pub struct Context<'a> {
     /// The process' shared parts.
@@ -120,8 +139,8 @@ pub struct Context<'a> {
     pub worker: usize,
     /// The time of this loop turn.
     pub now: Now,
-    /// Wakes this connection from any thread; a watcher keeps a clone.
-    pub wake: &'a Arc<dyn Fn() + Send + Sync>,
+    /// Makes handles that wake this connection; a watcher keeps one.
+    pub wake: Wake<'a>,
     /// Memory for joining values, kept from request to request.
     pub scratch: &'a mut Vec<u8>,
 }

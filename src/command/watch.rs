@@ -4,7 +4,6 @@
 //! the client has taken what was queued. A slow client's lines stay in the hub's bounded buffer, where the overflow is
 //! counted and told as `skipped=`.
 
-use crate::base::sync::Arc;
 use crate::stats::events::{Subscription, class};
 
 use super::admin_numbers::is_keyword;
@@ -66,7 +65,7 @@ pub fn execute(tokens: &[&[u8]], descriptor: i32, output: &mut Output, context: 
         return None;
     };
     let buffer_bytes_max = service.config.watcher_buffer_bytes;
-    match service.events.subscribe(classes, buffer_bytes_max, Arc::clone(context.wake)) {
+    match service.events.subscribe(classes, buffer_bytes_max, context.wake.handle()) {
         Ok(subscription) => {
             output.push(b"OK\r\n");
             Some(Watching { subscription })

@@ -1,0 +1,522 @@
+//! One connection: its socket, its conversation, and what is unfinished of either.
+//!
+//! A worker gives a connection turns. One turn is at most: send what waits; one read into the worker's buffer, or a
+//! bounded number of reads straight into a large value; one call of the session; one send.
+//!
+//! ```text
+//!              readable, woken, unfinished             reply does not fit the socket
+//!   waiting ------------------------------> turn --------------------------------> blocked
+//!      ^                                     |  ^                                     |
+//!      +---- nothing more to do -------------+  +------------- writable --------------+
+//! ```
+//! While blocked nothing is read or executed: that is the back-pressure. A session that yields goes on without its
+//! replies being sent at once, so that a long pipeline is answered in few sends; see [`DEFERRALS_MAX`].
+
+use std::io::{self, ErrorKind, IoSlice};
+
+use crate::base::sync::{Arc, Ordering};
+use crate::base::time::Now;
+use crate::command::service::{Context, Service, Wake};
+use crate::command::{CloseReason, Next, Output, Progress, Session};
+use crate::stats::connections::{ConnectionEntry, ConnectionState};
+
+use super::address::Peer;
+use super::buffer::{Pool, READ_BUFFER_BYTES, TAIL_BYTES_MAX, Tail};
+use super::inbox::NewConnection;
+use super::stream::Stream;
+
+/// What a worker lends a connection for a turn.
+pub struct Tools<'a> {
+    /// The process' shared parts.
+    pub service: &'a Service,
+    /// The worker.
+    pub worker: usize,
+    /// The time of the turn.
+    pub now: Now,
+    /// Where reads go, [`READ_BUFFER_BYTES`] long.
+    pub read_buffer: &'a mut [u8],
+    /// For the session.
+    pub scratch: &'a mut Vec<u8>,
+    /// Spare memory.
+    pub pool: &'a mut Pool,
+    /// Wakes connections of this worker.
+    pub wake: &'a Arc<dyn Fn(usize) + Send + Sync>,
+    /// Whether the server stops: nothing is read any more.
+    pub is_stopping: bool,
+}
+
+/// What is to become of a connection after a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Nothing to do until its socket or a wake says so.
+    Wait,
+    /// It has more to do: another turn after the others had theirs.
+    Again,
+    /// Close it.
+    Close(CloseReason),
+}
+
+/// What a step of reading and executing left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    Wait,
+    /// More to do; whether the reply queue may be kept for the next turn.
+    Again {
+        may_defer: bool,
+    },
+    /// Send what is queued, then close.
+    Close(CloseReason),
+    /// Close without sending.
+    Abort(CloseReason),
+}
+
+/// What became of a send.
+enum Sent {
+    All,
+    Part,
+    Failed,
+}
+
+/// A client's connection. Owned and touched by one worker.
+pub struct Connection {
+    stream: Stream,
+    session: Session,
+    tail: Tail,
+    /// Replies that wait for the socket or for the next turn.
+    output: Option<Box<Output>>,
+    entry: Arc<ConnectionEntry>,
+    peer: Peer,
+    /// Bytes the session needs before it can go on, 0 when unknown.
+    needed: usize,
+    /// Coarse time of the last command.
+    last_command: u32,
+    /// Turns since replies were last sent while some wait.
+    deferrals: u8,
+    /// The socket may have bytes.
+    is_readable: bool,
+    /// The peer has closed its side: short reads prove nothing, read on until the end.
+    is_read_closed: bool,
+    /// The end was read.
+    is_ended: bool,
+    /// The session wants to go on with what it has.
+    is_unfinished: bool,
+    /// A send found the socket full; nothing happens until it is writable.
+    is_blocked: bool,
+    /// It is on the worker's ready list.
+    pub is_listed: bool,
+    /// To be closed once the replies are sent.
+    closing: Option<CloseReason>,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub fn new(new: NewConnection, now: Now) -> Self {
+        Self {
+            session: Session::new(new.protocol, new.stream.descriptor()),
+            stream: new.stream,
+            tail: Tail::default(),
+            output: None,
+            entry: new.entry,
+            peer: new.peer,
+            needed: 0,
+            last_command: now.seconds,
+            deferrals: 0,
+            is_readable: false,
+            is_read_closed: false,
+            is_ended: false,
+            is_unfinished: false,
+            is_blocked: false,
+            is_listed: false,
+            closing: None,
+        }
+    }
+
+    /// Its socket.
+    pub fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// Its line in the table of connections.
+    pub fn entry(&self) -> &Arc<ConnectionEntry> {
+        &self.entry
+    }
+
+    /// The client.
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Notes that the socket can be read; true when a turn has something to do.
+    pub fn note_readable(&mut self, is_read_closed: bool) -> bool {
+        self.is_readable = true;
+        self.is_read_closed |= is_read_closed;
+        !self.is_blocked
+    }
+
+    /// Notes that the socket can be written; true when a turn has something to do.
+    pub fn note_writable(&mut self) -> bool {
+        std::mem::take(&mut self.is_blocked)
+    }
+
+    /// Notes a wake from another thread; true when a turn has something to do.
+    pub fn note_woken(&mut self) -> bool {
+        self.is_unfinished = true;
+        !self.is_blocked
+    }
+
+    /// Whether it is closed by the idle sweep when its last command lies before `limit`: TCP, waiting for a command,
+    /// not in the middle of a value.
+    pub fn is_idle_since(&mut self, limit: u32) -> bool {
+        self.last_command < limit
+            && self.stream.is_tcp()
+            && !self.is_blocked
+            && !self.is_unfinished
+            && !self.is_in_value()
+            && !self.session.is_watching()
+    }
+
+    /// Whether replies of requests already read are still to be made or sent.
+    pub fn is_owing(&self) -> bool {
+        self.output.is_some() || self.is_unfinished
+    }
+
+    fn is_in_value(&mut self) -> bool {
+        (self.needed > 0 && !self.tail.is_empty()) || self.session.receive_space().is_some()
+    }
+
+    /// Gives its memory back to the pool before it is dropped.
+    pub fn release(&mut self, pool: &mut Pool) {
+        self.tail.clear(pool);
+        if let Some(mut output) = self.output.take() {
+            output.clear();
+            pool.give_output(output);
+        }
+    }
+
+    /// One turn.
+    pub fn turn(&mut self, token: usize, tools: &mut Tools<'_>) -> Verdict {
+        let mut output = match self.output.take() {
+            Some(output) => output,
+            None => tools.pool.output(),
+        };
+        let verdict = self.advance(token, &mut output, tools);
+        if output.is_empty() {
+            tools.pool.give_output(output);
+        } else {
+            self.output = Some(output);
+        }
+        verdict
+    }
+
+    fn advance(&mut self, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Verdict {
+        if self.deferrals == 0 && !output.is_empty() {
+            // Blocked before: everything has to be out before anything new is done.
+            match self.send(output, tools) {
+                Sent::All => {}
+                Sent::Part => return Verdict::Wait,
+                Sent::Failed => return Verdict::Close(CloseReason::Error),
+            }
+        }
+        if let Some(reason) = self.closing {
+            return Verdict::Close(reason);
+        }
+        let step = self.step(token, output, tools);
+        match step {
+            Step::Abort(reason) => return Verdict::Close(reason),
+            Step::Close(reason) => self.closing = Some(reason),
+            Step::Again { may_defer: true }
+                if self.deferrals < DEFERRALS_MAX && output.pending() < DEFERRED_BYTES_MAX =>
+            {
+                self.deferrals += 1;
+                return Verdict::Again;
+            }
+            Step::Again { .. } | Step::Wait => {}
+        }
+        self.deferrals = 0;
+        match self.send(output, tools) {
+            Sent::All => {}
+            Sent::Part => return Verdict::Wait,
+            Sent::Failed => return Verdict::Close(CloseReason::Error),
+        }
+        if let Some(reason) = self.closing {
+            return Verdict::Close(reason);
+        }
+        if step != Step::Wait || (self.is_readable && !tools.is_stopping) {
+            return Verdict::Again;
+        }
+        self.show_state();
+        Verdict::Wait
+    }
+
+    /// Reads, if there is something to read, and lets the session work.
+    fn step(&mut self, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Step {
+        let can_read = self.is_readable && !self.is_ended && !tools.is_stopping;
+        if self.is_unfinished || !can_read {
+            if self.is_unfinished || self.session.has_work() {
+                return self.process_tail(token, output, tools);
+            }
+            return match self.is_ended {
+                true => Step::Close(CloseReason::Normal),
+                false => Step::Wait,
+            };
+        }
+        let read = if self.tail.is_empty() && self.session.receive_space().is_some() {
+            return self.receive(token, output, tools);
+        } else if self.tail.len() > READ_BUFFER_BYTES / 2 {
+            self.read_to_tail(tools)
+        } else {
+            self.read_to_buffer(tools)
+        };
+        match read {
+            Read::Bytes(total) if total < self.needed => match self.keep_read(total, tools) {
+                true => Step::Wait,
+                false => Step::Abort(CloseReason::Error),
+            },
+            Read::Bytes(total) => self.process_read(total, token, output, tools),
+            Read::Nothing => Step::Wait,
+            Read::End => self.end(),
+            Read::Failed => Step::Abort(CloseReason::Error),
+        }
+    }
+
+    /// The client sends no more. What the session still does by itself (a dump) is finished first.
+    fn end(&mut self) -> Step {
+        self.is_ended = true;
+        self.is_readable = false;
+        match self.session.has_work() {
+            true => Step::Again { may_defer: true },
+            false => Step::Close(CloseReason::Normal),
+        }
+    }
+
+    /// Reads behind a copy of the tail in the worker's buffer. The result counts both.
+    fn read_to_buffer(&mut self, tools: &mut Tools<'_>) -> Read {
+        let kept = self.tail.len();
+        tools.read_buffer[..kept].copy_from_slice(self.tail.bytes());
+        let space = &mut tools.read_buffer[kept..];
+        let length = space.len();
+        let result = self.stream.read(space);
+        match self.note_read(result, length, tools.service, tools.worker) {
+            Read::Bytes(count) => Read::Bytes(kept + count),
+            other => other,
+        }
+    }
+
+    /// Reads to the end of a large tail, which is then parsed where it is.
+    fn read_to_tail(&mut self, tools: &mut Tools<'_>) -> Read {
+        let space = self.tail.extend_space(READ_BUFFER_BYTES);
+        let result = self.stream.read(space);
+        let read = self.note_read(result, READ_BUFFER_BYTES, tools.service, tools.worker);
+        let count = match read {
+            Read::Bytes(count) => count,
+            _ => 0,
+        };
+        self.tail.trim(READ_BUFFER_BYTES - count);
+        match read {
+            Read::Bytes(_) => Read::Bytes(self.tail.len()),
+            other => other,
+        }
+    }
+
+    fn note_read(&mut self, result: io::Result<usize>, space: usize, service: &Service, worker: usize) -> Read {
+        match result {
+            Ok(0) => Read::End,
+            Ok(count) => {
+                service.workers[worker].bytes_read.add(count as u64);
+                if self.stream.is_drained_by(count, space) && !self.is_read_closed {
+                    self.is_readable = false;
+                }
+                Read::Bytes(count)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.is_readable = false;
+                Read::Nothing
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Read::Nothing,
+            Err(_) => Read::Failed,
+        }
+    }
+
+    /// Whether the tail is where the last read went, rather than the worker's buffer.
+    fn is_read_in_tail(&self, total: usize) -> bool {
+        self.tail.len() == total
+    }
+
+    /// Keeps what was read for later; false when no read buffer is left for it.
+    fn keep_read(&mut self, total: usize, tools: &mut Tools<'_>) -> bool {
+        if self.is_read_in_tail(total) {
+            return true;
+        }
+        let kept = self.tail.len();
+        let is_kept = self.tail.append(&tools.read_buffer[kept..total], tools.pool);
+        self.note_keeping(is_kept, tools)
+    }
+
+    fn note_keeping(&mut self, is_kept: bool, tools: &Tools<'_>) -> bool {
+        if !is_kept {
+            tools.service.workers[tools.worker].read_buf_oom.add(1);
+        }
+        is_kept
+    }
+
+    /// Lets the session work on what was just read, `total` bytes with the tail in front.
+    fn process_read(&mut self, total: usize, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Step {
+        if self.is_read_in_tail(total) {
+            return self.process_tail(token, output, tools);
+        }
+        self.show_parsing(tools.now);
+        let mut context =
+            context(tools.service, tools.worker, tools.now, tools.scratch, Wake { target: tools.wake, token });
+        let input = &tools.read_buffer[..total];
+        let progress = self.session.process(input, output, &mut context);
+        let is_kept = if progress.consumed == 0 {
+            let kept = self.tail.len();
+            self.tail.append(&input[kept..], tools.pool)
+        } else {
+            self.tail.replace(&input[progress.consumed..], tools.pool)
+        };
+        if !self.note_keeping(is_kept, tools) {
+            return Step::Abort(CloseReason::Error);
+        }
+        let step = self.conclude(progress, tools);
+        if step == Step::Wait && self.is_readable && self.tail.is_empty() {
+            // A large value has begun: go on with it rather than in another turn.
+            if self.session.receive_space().is_some() {
+                return self.receive(token, output, tools);
+            }
+        }
+        step
+    }
+
+    /// Lets the session work on the tail, or on nothing.
+    fn process_tail(&mut self, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Step {
+        self.show_parsing(tools.now);
+        let mut context =
+            context(tools.service, tools.worker, tools.now, tools.scratch, Wake { target: tools.wake, token });
+        let input = self.tail.bytes();
+        let progress = self.session.process(input, output, &mut context);
+        self.tail.consume(progress.consumed, tools.pool);
+        self.conclude(progress, tools)
+    }
+
+    /// Reads a large value to where it belongs.
+    fn receive(&mut self, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Step {
+        let mut budget = RECEIVED_BYTES_MAX;
+        while budget > 0 && self.is_readable {
+            let Some(space) = self.session.receive_space() else {
+                break;
+            };
+            let length = space.len().min(budget);
+            let result = self.stream.read(&mut space[..length]);
+            match self.note_read(result, length, tools.service, tools.worker) {
+                Read::Bytes(count) => {
+                    self.session.received(count);
+                    budget -= count;
+                }
+                Read::Nothing => break,
+                Read::End => return self.end(),
+                Read::Failed => return Step::Abort(CloseReason::Error),
+            }
+        }
+        if self.session.receive_space().is_none() {
+            return self.process_tail(token, output, tools);
+        }
+        Step::Wait
+    }
+
+    fn conclude(&mut self, progress: Progress, tools: &Tools<'_>) -> Step {
+        self.is_unfinished = false;
+        self.needed = 0;
+        match progress.next {
+            Next::Input { bytes } => {
+                if bytes > TAIL_BYTES_MAX || self.tail.len() > TAIL_BYTES_MAX {
+                    return Step::Abort(CloseReason::Error);
+                }
+                self.needed = bytes;
+                match self.session.has_work() {
+                    true => Step::Again { may_defer: true },
+                    false if self.is_ended => Step::Close(CloseReason::Normal),
+                    false => Step::Wait,
+                }
+            }
+            Next::Yield => {
+                self.is_unfinished = true;
+                if !self.tail.is_empty() {
+                    tools.service.workers[tools.worker].conn_yields.add(1);
+                }
+                Step::Again { may_defer: progress.consumed > 0 }
+            }
+            Next::Close(reason) => Step::Close(reason),
+            Next::Abort(reason) => Step::Abort(reason),
+        }
+    }
+
+    /// Sends the queue, until it is empty or the socket full.
+    fn send(&mut self, output: &mut Output, tools: &Tools<'_>) -> Sent {
+        while !output.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = output.slices(&mut slices);
+            match self.stream.write(&slices[..count]) {
+                Ok(0) => return Sent::Failed,
+                Ok(sent) => {
+                    tools.service.workers[tools.worker].bytes_written.add(sent as u64);
+                    output.advance(sent);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.is_blocked = true;
+                    self.entry.set_state(ConnectionState::Mwrite);
+                    self.entry.replies_waiting.store(1, Ordering::Relaxed);
+                    return Sent::Part;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Sent::Failed,
+            }
+        }
+        Sent::All
+    }
+
+    fn show_parsing(&mut self, now: Now) {
+        self.entry.set_state(ConnectionState::ParseCommand);
+        if self.last_command != now.seconds {
+            self.last_command = now.seconds;
+            self.entry.last_command.store(now.seconds, Ordering::Relaxed);
+        }
+    }
+
+    fn show_state(&mut self) {
+        let state = if self.session.is_watching() {
+            ConnectionState::Watch
+        } else if self.is_in_value() {
+            ConnectionState::Nread
+        } else {
+            ConnectionState::Read
+        };
+        self.entry.set_state(state);
+        self.entry.replies_waiting.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Outcome of a read.
+enum Read {
+    /// Bytes there now.
+    Bytes(usize),
+    /// None, for now.
+    Nothing,
+    /// The peer sends no more.
+    End,
+    /// The connection is broken.
+    Failed,
+}
+
+fn context<'a>(service: &'a Service, worker: usize, now: Now, scratch: &'a mut Vec<u8>, wake: Wake<'a>) -> Context<'a> {
+    Context { service, worker, now, wake, scratch }
+}
+
+/// Turns in a row whose replies may be sent together. With the default `-R 20` that is 160 requests.
+const DEFERRALS_MAX: u8 = 8;
+/// Replies beyond this are sent at the end of the turn.
+const DEFERRED_BYTES_MAX: usize = 32 * 1024;
+/// Bytes read straight into a large value in one turn.
+const RECEIVED_BYTES_MAX: usize = 256 * 1024;
+/// Slices of one vectored write.
+const SLICES_MAX: usize = 64;

@@ -1,0 +1,243 @@
+//! Sockets that clients connect to, from options to bound and listening; UDP sockets too.
+//!
+//! As in memcached a name or a wildcard may stand for several addresses, of which some may be taken as long as one
+//! can be bound. Options set on a listener (no delay, keepalive) are inherited by the connections it accepts, so that
+//! accepting costs one system call.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use mio::net::{TcpListener, UdpSocket, UnixListener};
+use mio::{Interest, Registry, Token};
+use rustix::fs::Mode;
+use rustix::process::umask;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::command::service::ProtocolChoice;
+
+use super::address::{self, Peer};
+use super::stream::Stream;
+
+/// What to listen on: one item of `-l`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Name or address; `None` is all interfaces.
+    pub host: Option<String>,
+    /// Port, 0 for any free one.
+    pub port: u16,
+    /// Protocol spoken there.
+    pub protocol: ProtocolChoice,
+}
+
+/// Why a place could not be bound. `context` is what goes before the cause on a line of its own, as in memcached.
+#[derive(Debug)]
+pub struct BindError {
+    /// What failed, empty when the cause says it all: `bind()`, `getaddrinfo()`.
+    pub context: &'static str,
+    /// The cause.
+    pub cause: io::Error,
+}
+
+impl BindError {
+    fn new(context: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self { context, cause }
+    }
+}
+
+/// A socket that accepts connections.
+#[derive(Debug)]
+pub struct Listener {
+    socket: ListenSocket,
+    /// Protocol of its connections.
+    pub protocol: ProtocolChoice,
+}
+
+#[derive(Debug)]
+enum ListenSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Its address as `stats conns` shows it.
+    pub fn text(&self) -> String {
+        match &self.socket {
+            ListenSocket::Tcp(socket) => match socket.local_addr() {
+                Ok(address) => address::internet("tcp", address),
+                Err(_) => "tcp".to_owned(),
+            },
+            ListenSocket::Unix(_, path) => address::unix(path),
+        }
+    }
+
+    /// Its internet address.
+    pub fn internet_address(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            ListenSocket::Tcp(socket) => socket.local_addr().ok(),
+            ListenSocket::Unix(..) => None,
+        }
+    }
+
+    /// The descriptor's number.
+    pub fn descriptor(&self) -> i32 {
+        match &self.socket {
+            ListenSocket::Tcp(socket) => socket.as_raw_fd(),
+            ListenSocket::Unix(socket, _) => socket.as_raw_fd(),
+        }
+    }
+
+    /// Registers with the acceptor's loop.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match &mut self.socket {
+            ListenSocket::Tcp(socket) => registry.register(socket, token, Interest::READABLE),
+            ListenSocket::Unix(socket, _) => registry.register(socket, token, Interest::READABLE),
+        }
+    }
+
+    /// Accepts one connection.
+    pub fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match &self.socket {
+            ListenSocket::Tcp(socket) => {
+                let (stream, address) = socket.accept()?;
+                Ok((Stream::Tcp(stream), Peer::Internet(address)))
+            }
+            ListenSocket::Unix(socket, _) => {
+                let (stream, _) = socket.accept()?;
+                Ok((Stream::Unix(stream), Peer::Local))
+            }
+        }
+    }
+}
+
+/// Listens on every address of `place` that can be had; an error when that is none.
+pub fn listen(place: &Place, backlog: i32) -> Result<Vec<Listener>, BindError> {
+    let bound = bind(place, Type::STREAM, |socket| {
+        socket.set_keepalive(true)?;
+        socket.set_tcp_nodelay(true)
+    })?;
+    let mut listeners = Vec::new();
+    for socket in bound {
+        socket.listen(backlog).map_err(BindError::new("listen()"))?;
+        listeners.push(Listener {
+            socket: ListenSocket::Tcp(TcpListener::from_std(socket.into())),
+            protocol: place.protocol,
+        });
+    }
+    Ok(listeners)
+}
+
+/// Binds UDP sockets on every address of `place` that can be had; an error when that is none.
+pub fn bind_udp(place: &Place) -> Result<Vec<UdpSocket>, BindError> {
+    let bound = bind(place, Type::DGRAM, |socket| socket.set_send_buffer_size(UDP_SEND_BYTES))?;
+    let sockets = bound.into_iter();
+    Ok(sockets.map(|socket| UdpSocket::from_std(socket.into())).collect())
+}
+
+fn bind(place: &Place, kind: Type, adjust: impl Fn(&Socket) -> io::Result<()>) -> Result<Vec<Socket>, BindError> {
+    let mut sockets = Vec::new();
+    let mut failure = None;
+    for address in addresses(place).map_err(BindError::new("getaddrinfo()"))? {
+        let socket = match open(address, kind) {
+            Ok(socket) => socket,
+            // A family this system does not have.
+            Err(cause) => {
+                failure = Some(cause);
+                continue;
+            }
+        };
+        adjust(&socket).map_err(BindError::new("setsockopt"))?;
+        match socket.bind(&SockAddr::from(address)) {
+            Ok(()) => sockets.push(socket),
+            Err(cause) if cause.kind() == ErrorKind::AddrInUse => failure = Some(cause),
+            Err(cause) => {
+                return Err(BindError { context: "bind()", cause });
+            }
+        }
+    }
+    match failure {
+        Some(cause) if sockets.is_empty() => Err(BindError { context: "", cause }),
+        _ => Ok(sockets),
+    }
+}
+
+fn addresses(place: &Place) -> io::Result<Vec<SocketAddr>> {
+    let Some(host) = &place.host else {
+        return Ok(vec![
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), place.port),
+            SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), place.port),
+        ]);
+    };
+    Ok((host.as_str(), place.port).to_socket_addrs()?.collect())
+}
+
+fn open(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let protocol = match kind {
+        Type::STREAM => Protocol::TCP,
+        _ => Protocol::UDP,
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+/// Listens on a Unix socket. A socket file left over at `path` is replaced, any other file is an error. `mode` are the
+/// permissions of the file; they hold from the start.
+pub fn listen_unix(path: &Path, mode: u32, backlog: i32, protocol: ProtocolChoice) -> Result<Listener, BindError> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    if is_socket {
+        // When that fails, binding says why.
+        let _ = std::fs::remove_file(path);
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(BindError::new(""))?;
+    socket.set_nonblocking(true).map_err(BindError::new("setting O_NONBLOCK"))?;
+    let address = SockAddr::unix(path).map_err(BindError::new("bind()"))?;
+    let previous = umask(Mode::from_raw_mode(!mode & 0o777));
+    let bound = socket.bind(&address);
+    umask(previous);
+    bound.map_err(BindError::new("bind()"))?;
+    socket.listen(backlog).map_err(BindError::new("listen()"))?;
+    Ok(Listener { socket: ListenSocket::Unix(UnixListener::from_std(socket.into()), path.to_owned()), protocol })
+}
+
+/// What is asked for as a UDP send buffer; the system cuts it to its limit.
+const UDP_SEND_BYTES: usize = 256 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(host: Option<&str>, port: u16) -> Place {
+        Place { host: host.map(str::to_owned), port, protocol: ProtocolChoice::Negotiate }
+    }
+
+    #[test]
+    fn taken_port_is_an_error() {
+        let first = listen(&place(Some("127.0.0.1"), 0), 16).expect("a free port");
+        let address = first[0].internet_address().expect("an address");
+        let second = listen(&place(Some("127.0.0.1"), address.port()), 16);
+        let error = second.expect_err("a taken port");
+        assert_eq!(error.cause.kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn unix_socket_replaces_its_like_only() {
+        let path = std::env::temp_dir().join(format!("slabstash-{}.sock", std::process::id()));
+        let listen = || listen_unix(&path, 0o700, 16, ProtocolChoice::Negotiate);
+        let first = listen().expect("a free path");
+        assert_eq!(first.text(), format!("unix:{}", path.display()));
+        drop(first);
+        drop(listen().expect("a stale socket is replaced"));
+        std::fs::remove_file(&path).expect("it is there");
+        std::fs::write(&path, b"precious").expect("writable");
+        assert!(listen().is_err());
+        assert_eq!(std::fs::read(&path).expect("still there"), b"precious");
+        std::fs::remove_file(&path).expect("it is there");
+    }
+}

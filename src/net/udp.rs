@@ -1,0 +1,253 @@
+//! The UDP transport: one request datagram, one fresh session, one group of reply datagrams.
+//!
+//! ```text
+//!   0       2        4      6          8
+//!   | id    | number | total| reserved | payload, at most 1392 bytes in a reply
+//! ```
+//! All fields are big endian. A request is one datagram: `total` is 1 and there is a payload, everything else is
+//! ignored without an answer. Replies repeat the id, count from 0, carry their number of datagrams as `total` and 0 as
+//! `reserved`. What does not fit the socket's send buffer is lost, as datagrams are; nothing is queued.
+//!
+//! memcached numbers each response object anew, so that a multi-key get is answered by one group per key and a client
+//! cannot know the last one. Here the whole reply is one group. memcached also keeps a half-received `set` and takes
+//! the next datagrams, of any client, for its value; here a request ends with its datagram.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+
+use mio::net::UdpSocket;
+use mio::{Interest, Registry, Token};
+
+use crate::base::sync::Arc;
+use crate::command::service::{Context, ProtocolChoice, Wake};
+use crate::command::{Next, Output, Session};
+use crate::stats::connections::ConnectionEntry;
+
+use super::connection::Tools;
+
+/// A bound UDP socket. Served by one worker.
+#[derive(Debug)]
+pub struct Endpoint {
+    socket: UdpSocket,
+    protocol: ProtocolChoice,
+    /// Keeps its line in the table of connections.
+    _entry: Arc<ConnectionEntry>,
+    is_readable: bool,
+    datagram: Vec<u8>,
+    reply: Vec<u8>,
+}
+
+impl Endpoint {
+    /// An endpoint on `socket`.
+    pub fn new(socket: UdpSocket, protocol: ProtocolChoice, entry: Arc<ConnectionEntry>) -> Self {
+        Self { socket, protocol, _entry: entry, is_readable: false, datagram: Vec::new(), reply: Vec::new() }
+    }
+
+    /// Registers the socket.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.socket, token, Interest::READABLE)
+    }
+
+    /// Notes that datagrams wait.
+    pub fn note_readable(&mut self) {
+        self.is_readable = true;
+    }
+
+    /// Answers a bounded number of datagrams; true when more may wait.
+    pub fn turn(&mut self, tools: &mut Tools<'_>) -> bool {
+        for _ in 0..DATAGRAMS_PER_TURN {
+            if !self.is_readable || tools.is_stopping {
+                return false;
+            }
+            match self.socket.recv_from(tools.read_buffer) {
+                Ok((length, client)) => {
+                    tools.service.workers[tools.worker].bytes_read.add(length as u64);
+                    if let Some(request) = Request::parse(&tools.read_buffer[..length]) {
+                        let id = request.id;
+                        self.answer(length, id, client, tools);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
+                // An ICMP error for an earlier reply; the next datagram is as good as ever.
+                Err(_) => {}
+            }
+        }
+        self.is_readable
+    }
+
+    fn answer(&mut self, length: usize, id: u16, client: SocketAddr, tools: &mut Tools<'_>) {
+        let mut output = tools.pool.output();
+        let payload = &tools.read_buffer[HEADER_BYTES..length];
+        let mut context = Context {
+            service: tools.service,
+            worker: tools.worker,
+            now: tools.now,
+            wake: Wake { target: tools.wake, token: usize::MAX },
+            scratch: tools.scratch,
+        };
+        let mut session = Session::new(self.protocol, self.socket.as_raw_fd());
+        converse(&mut session, payload, &mut output, &mut context);
+        self.reply.clear();
+        drain(&mut output, &mut self.reply);
+        tools.pool.give_output(output);
+        let counters = &tools.service.workers[tools.worker];
+        for datagram in Datagrams::new(id, &self.reply) {
+            self.datagram.clear();
+            datagram.write(&mut self.datagram);
+            match self.socket.send_to(&self.datagram, client) {
+                Ok(sent) => counters.bytes_written.add(sent as u64),
+                Err(_) => break,
+            }
+        }
+        self.reply.shrink_to(REPLY_BYTES_KEPT);
+    }
+}
+
+/// Lets a session answer one payload, as far as one group of datagrams may go.
+fn converse(session: &mut Session, payload: &[u8], output: &mut Output, context: &mut Context<'_>) {
+    let mut rest = payload;
+    for _ in 0..YIELDS_MAX {
+        let progress = session.process(rest, output, context);
+        rest = &rest[progress.consumed..];
+        match progress.next {
+            Next::Yield if output.pending() <= REPLY_BYTES_MAX && progress.consumed > 0 => {}
+            Next::Input { .. } if session.has_work() && output.pending() <= REPLY_BYTES_MAX => {}
+            Next::Abort(_) => return output.clear(),
+            Next::Yield | Next::Input { .. } | Next::Close(_) => return,
+        }
+    }
+}
+
+/// Moves what `output` holds to `reply`.
+fn drain(output: &mut Output, reply: &mut Vec<u8>) {
+    while !output.is_empty() {
+        let mut slices = [io::IoSlice::new(&[]); 16];
+        let count = output.slices(&mut slices);
+        let mut moved = 0;
+        for slice in &slices[..count] {
+            reply.extend_from_slice(slice);
+            moved += slice.len();
+        }
+        output.advance(moved);
+    }
+}
+
+/// A well-formed request datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Request {
+    id: u16,
+}
+
+impl Request {
+    fn parse(datagram: &[u8]) -> Option<Self> {
+        let (header, payload) = datagram.split_first_chunk::<HEADER_BYTES>()?;
+        let total = u16::from_be_bytes([header[4], header[5]]);
+        (total == 1 && !payload.is_empty()).then_some(Self { id: u16::from_be_bytes([header[0], header[1]]) })
+    }
+}
+
+/// A reply cut into datagrams.
+struct Datagrams<'a> {
+    id: u16,
+    total: u16,
+    pieces: std::iter::Enumerate<std::slice::Chunks<'a, u8>>,
+}
+
+/// One datagram of a reply.
+struct Datagram<'a> {
+    id: u16,
+    number: u16,
+    total: u16,
+    payload: &'a [u8],
+}
+
+impl<'a> Datagrams<'a> {
+    /// Nothing for an empty reply, and for one that cannot be numbered.
+    fn new(id: u16, reply: &'a [u8]) -> Self {
+        let count = reply.len().div_ceil(PAYLOAD_BYTES_MAX);
+        let (total, reply) = match u16::try_from(count) {
+            Ok(total) => (total, reply),
+            Err(_) => (0, &reply[..0]),
+        };
+        Self { id, total, pieces: reply.chunks(PAYLOAD_BYTES_MAX).enumerate() }
+    }
+}
+
+impl<'a> Iterator for Datagrams<'a> {
+    type Item = Datagram<'a>;
+
+    fn next(&mut self) -> Option<Datagram<'a>> {
+        let (number, payload) = self.pieces.next()?;
+        Some(Datagram { id: self.id, number: number as u16, total: self.total, payload })
+    }
+}
+
+impl Datagram<'_> {
+    fn write(&self, datagram: &mut Vec<u8>) {
+        for field in [self.id, self.number, self.total, 0] {
+            datagram.extend_from_slice(&field.to_be_bytes());
+        }
+        datagram.extend_from_slice(self.payload);
+    }
+}
+
+/// The frame header.
+const HEADER_BYTES: usize = 8;
+/// Payload of a reply datagram: memcached's 1400 with the header.
+const PAYLOAD_BYTES_MAX: usize = 1392;
+/// Datagrams answered before other sockets get a turn.
+const DATAGRAMS_PER_TURN: usize = 16;
+/// Turns a session gets for one datagram.
+const YIELDS_MAX: usize = 64;
+/// A session that yields with more than this queued gets no further turn.
+const REPLY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// A larger reply buffer is given back.
+const REPLY_BYTES_KEPT: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_one_datagram_with_a_payload() {
+        let request = |bytes: &[u8]| Request::parse(bytes).map(|request| request.id);
+        assert_eq!(request(b"\x01\x02\0\0\0\x01\0\0x"), Some(0x0102));
+        assert_eq!(request(b"\x01\x02\0\x05\0\x01\xff\xffx"), Some(0x0102));
+        assert_eq!(request(b"\x01\x02\0\0\0\x01\0\0"), None);
+        assert_eq!(request(b"\x01\x02\0\0\0\x02\0\0x"), None);
+        assert_eq!(request(b"\x01\x02\0\0\0\0\0\0x"), None);
+        for length in 0..8 {
+            assert_eq!(request(&b"\x01\x02\0\0\0\x01\0\0"[..length]), None);
+        }
+    }
+
+    #[track_caller]
+    fn check_reply(length: usize, payloads: &[usize]) {
+        let reply = vec![7; length];
+        let mut seen = Vec::new();
+        for (number, datagram) in Datagrams::new(0xabcd, &reply).enumerate() {
+            let mut bytes = Vec::new();
+            datagram.write(&mut bytes);
+            let header = [0xab, 0xcd, 0, number as u8, 0, payloads.len() as u8, 0, 0];
+            assert_eq!(bytes[..8], header);
+            seen.push(bytes.len() - 8);
+        }
+        assert_eq!(seen, payloads);
+    }
+
+    #[test]
+    fn replies_are_cut_and_numbered() {
+        check_reply(0, &[]);
+        check_reply(1, &[1]);
+        check_reply(1392, &[1392]);
+        check_reply(1393, &[1392, 1]);
+        check_reply(3000, &[1392, 1392, 216]);
+    }
+
+    #[test]
+    fn replies_beyond_the_numbering_are_dropped() {
+        let reply = vec![0; 65535 * PAYLOAD_BYTES_MAX + 1];
+        assert_eq!(Datagrams::new(1, &reply).count(), 0);
+    }
+}

@@ -1,0 +1,312 @@
+//! A worker thread: one mio loop over its connections.
+//!
+//! ```text
+//!   poll -> note what is ready -> one turn for each on the ready list -> maintenance, when due -> poll ...
+//! ```
+//! Sockets are registered once, for both directions, edge-triggered. What has more to do goes to the end of the
+//! `ready` list, without a system call; while that list is not empty the poll does not wait. The clock is read once per
+//! round. With nothing to do the thread sleeps until the store's maintenance is due, or for good.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token, Waker};
+use slab::Slab;
+
+use crate::base::sync::Arc;
+use crate::base::time::Now;
+use crate::command::{CloseReason, Service};
+use crate::stats::connections::ConnectionState;
+use crate::stats::events::{class, connection_closed, connection_opened};
+
+use super::buffer::{Pool, READ_BUFFER_BYTES};
+use super::connection::{Connection, Tools, Verdict};
+use super::inbox::Inbox;
+use super::udp::Endpoint;
+
+/// A worker before its thread runs.
+pub struct Worker {
+    index: usize,
+    service: Arc<Service>,
+    poll: Poll,
+    inbox: Arc<Inbox>,
+    wake: Arc<dyn Fn(usize) + Send + Sync>,
+    connections: Slab<Connection>,
+    /// Connections with something to do, each once ([`Connection::is_listed`]).
+    ready: VecDeque<usize>,
+    endpoints: Vec<Endpoint>,
+    read_buffer: Box<[u8]>,
+    scratch: Vec<u8>,
+    woken: Vec<usize>,
+    pool: Pool,
+    /// Start of the current round.
+    instant: Instant,
+    now: Now,
+    maintain_at: Instant,
+    sweep_at: Option<Instant>,
+    /// Set when the server stops: when to end even if replies are owed.
+    stop_at: Option<Instant>,
+}
+
+impl Worker {
+    /// Worker number `index`.
+    pub fn new(index: usize, service: Arc<Service>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let inbox = Arc::new(Inbox::new(waker));
+        let target = Arc::clone(&inbox);
+        let start = Instant::now();
+        let has_idle_timeout = service.config.idle_timeout_seconds > 0;
+        Ok(Self {
+            index,
+            instant: start,
+            now: service.clock.at(start),
+            pool: Pool::new(service.config.read_buffers_max),
+            service,
+            poll,
+            inbox,
+            wake: Arc::new(move |token| target.wake(token)),
+            connections: Slab::new(),
+            ready: VecDeque::new(),
+            endpoints: Vec::new(),
+            read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+            scratch: Vec::new(),
+            woken: Vec::new(),
+            maintain_at: start,
+            sweep_at: has_idle_timeout.then_some(start + SWEEP_INTERVAL),
+            stop_at: None,
+        })
+    }
+
+    /// Where to send it connections, wakes and the word to stop.
+    pub fn inbox(&self) -> Arc<Inbox> {
+        Arc::clone(&self.inbox)
+    }
+
+    /// Gives it a UDP socket to serve.
+    pub fn add_endpoint(&mut self, mut endpoint: Endpoint) -> io::Result<()> {
+        let token = Token(ENDPOINT_FIRST + self.endpoints.len());
+        endpoint.register(self.poll.registry(), token)?;
+        self.endpoints.push(endpoint);
+        Ok(())
+    }
+
+    /// Serves until told to stop and done with what was read by then.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        loop {
+            let timeout = self.timeout();
+            if let Err(error) = self.poll.poll(&mut events, timeout) {
+                if error.kind() != io::ErrorKind::Interrupted {
+                    log::error!("worker {}: poll: {error}", self.index);
+                    return;
+                }
+                continue;
+            }
+            self.instant = Instant::now();
+            self.now = self.service.clock.at(self.instant);
+            for event in &events {
+                self.note(event);
+            }
+            for _ in 0..self.ready.len() {
+                if let Some(token) = self.ready.pop_front() {
+                    self.turn(token);
+                }
+            }
+            self.run_timers();
+            if self.has_stopped() {
+                break;
+            }
+        }
+        self.close_all();
+    }
+
+    fn note(&mut self, event: &mio::event::Event) {
+        let Token(token) = event.token();
+        if event.token() == WAKER {
+            return self.read_inbox();
+        }
+        if token >= ENDPOINT_FIRST {
+            if let Some(endpoint) = self.endpoints.get_mut(token - ENDPOINT_FIRST) {
+                endpoint.note_readable();
+                self.ready.push_back(token);
+            }
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(token) else {
+            return;
+        };
+        let mut has_work = event.is_writable() && connection.note_writable();
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            let is_closed = event.is_read_closed() || event.is_error();
+            has_work |= connection.note_readable(is_closed);
+        }
+        if has_work {
+            self.list(token);
+        }
+    }
+
+    fn list(&mut self, token: usize) {
+        if let Some(connection) = self.connections.get_mut(token) {
+            if !connection.is_listed {
+                connection.is_listed = true;
+                self.ready.push_back(token);
+            }
+        }
+    }
+
+    fn read_inbox(&mut self) {
+        self.inbox.look();
+        while let Some(new) = self.inbox.connection() {
+            self.adopt(Connection::new(new, self.now));
+        }
+        let mut woken = std::mem::take(&mut self.woken);
+        self.inbox.woken(&mut woken);
+        for token in woken.drain(..) {
+            let connection = self.connections.get_mut(token);
+            if connection.is_some_and(Connection::note_woken) {
+                self.list(token);
+            }
+        }
+        self.woken = woken;
+        if self.inbox.is_stopping() && self.stop_at.is_none() {
+            self.stop_at = Some(self.instant + STOP_TIMEOUT);
+        }
+    }
+
+    fn adopt(&mut self, mut connection: Connection) {
+        let vacant = self.connections.vacant_entry();
+        let token = Token(vacant.key());
+        let registry = self.poll.registry();
+        if let Err(error) = connection.stream().register(registry, token) {
+            log::warn!("cannot watch a connection: {error}");
+            self.service.connections.close(connection.entry());
+            return;
+        }
+        connection.entry().set_state(ConnectionState::Read);
+        if self.service.events.is_watched(class::CONNEVENTS) {
+            let (address, port) = connection.peer().endpoint();
+            let stream = connection.stream();
+            let (transport, descriptor) = (stream.transport(), stream.descriptor());
+            connection_opened(&self.service.events, &address, port, transport, descriptor);
+        }
+        vacant.insert(connection);
+    }
+
+    /// Gives one connection or UDP socket its turn.
+    fn turn(&mut self, token: usize) {
+        let mut tools = Tools {
+            service: &self.service,
+            worker: self.index,
+            now: self.now,
+            read_buffer: &mut self.read_buffer,
+            scratch: &mut self.scratch,
+            pool: &mut self.pool,
+            wake: &self.wake,
+            is_stopping: self.stop_at.is_some(),
+        };
+        if token >= ENDPOINT_FIRST {
+            if let Some(endpoint) = self.endpoints.get_mut(token - ENDPOINT_FIRST) {
+                if endpoint.turn(&mut tools) {
+                    self.ready.push_back(token);
+                }
+            }
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(token) else {
+            return;
+        };
+        connection.is_listed = false;
+        match connection.turn(token, &mut tools) {
+            Verdict::Wait => {}
+            Verdict::Again => self.list(token),
+            Verdict::Close(CloseReason::Normal) => self.close(token, "normal"),
+            Verdict::Close(CloseReason::Error) => self.close(token, "error"),
+        }
+    }
+
+    fn close(&mut self, token: usize, reason: &str) {
+        let Some(mut connection) = self.connections.try_remove(token) else {
+            return;
+        };
+        connection.release(&mut self.pool);
+        let stream = connection.stream();
+        let (transport, descriptor) = (stream.transport(), stream.descriptor());
+        if self.service.events.is_watched(class::CONNEVENTS) {
+            let (address, port) = connection.peer().endpoint();
+            let events = &self.service.events;
+            connection_closed(events, &address, port, transport, descriptor, reason);
+        }
+        log::debug!("<{descriptor} connection closed.");
+        self.service.connections.close(connection.entry());
+    }
+
+    fn run_timers(&mut self) {
+        let instant = self.instant;
+        if instant >= self.maintain_at {
+            let workers = self.service.config.threads;
+            let pause = self.service.store.maintain(self.index, workers, self.now);
+            self.maintain_at = instant + pause.min(MAINTAIN_PAUSE_MAX);
+        }
+        if self.sweep_at.is_some_and(|sweep_at| instant >= sweep_at) {
+            self.sweep_at = Some(instant + SWEEP_INTERVAL);
+            self.sweep();
+        }
+    }
+
+    /// Closes connections whose last command is more than the idle timeout ago.
+    fn sweep(&mut self) {
+        let timeout = self.service.config.idle_timeout_seconds;
+        let limit = self.now.seconds.saturating_sub(timeout);
+        let idle: Vec<usize> = self
+            .connections
+            .iter_mut()
+            .filter_map(|(token, connection)| connection.is_idle_since(limit).then_some(token))
+            .collect();
+        for token in idle {
+            self.service.workers[self.index].idle_kicks.add(1);
+            self.close(token, "idle_timeout");
+        }
+    }
+
+    /// How long the poll may wait; `None` for ever.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let mut due = self.maintain_at;
+        for other in [self.sweep_at, self.stop_at].into_iter().flatten() {
+            due = due.min(other);
+        }
+        Some(due.saturating_duration_since(self.instant))
+    }
+
+    fn has_stopped(&self) -> bool {
+        let Some(stop_at) = self.stop_at else {
+            return false;
+        };
+        let is_owing = |(_, connection): (usize, &Connection)| connection.is_owing();
+        self.instant >= stop_at || (self.ready.is_empty() && !self.connections.iter().any(is_owing))
+    }
+
+    fn close_all(&mut self) {
+        let tokens: Vec<usize> = self.connections.iter().map(|(token, _)| token).collect();
+        for token in tokens {
+            self.close(token, "shutdown");
+        }
+    }
+}
+
+/// The waker's token; connections count up from 0.
+const WAKER: Token = Token(usize::MAX);
+/// Tokens of UDP sockets start here.
+const ENDPOINT_FIRST: usize = usize::MAX / 2;
+/// Events taken at once.
+const EVENTS_MAX: usize = 1024;
+/// How often idle connections are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest sleep between maintenance steps, whatever the store says.
+const MAINTAIN_PAUSE_MAX: Duration = Duration::from_secs(3600);
+/// How long replies are still sent when the server stops.
+const STOP_TIMEOUT: Duration = Duration::from_millis(400);

@@ -1,1 +1,0 @@
-//! Layer 5: start, signals, ordered stop.

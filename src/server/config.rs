@@ -1,0 +1,117 @@
+//! What the server is told: the parts' own settings and what only start and stop need.
+
+use std::path::{Path, PathBuf};
+
+use crate::command;
+use crate::command::service::{Logins, ProtocolChoice, SettingsReport};
+use crate::store;
+
+/// Reads the accepted logins; the text says why it could not.
+pub type LoadLogins = dyn Fn() -> Result<Logins, String> + Send;
+
+/// Settings of a server.
+pub struct Config {
+    /// `-p`; `None` is off, 0 any free port.
+    pub tcp_port: Option<u16>,
+    /// `-U`; likewise.
+    pub udp_port: Option<u16>,
+    /// `-l`; empty for all interfaces.
+    pub listen: Vec<ListenItem>,
+    /// `-l` as it was written, for messages; `None` without `-l`.
+    pub listen_text: Option<String>,
+    /// `-s`.
+    pub unix_socket: Option<UnixSocket>,
+    /// `-B`.
+    pub protocol: ProtocolChoice,
+    /// `-b`.
+    pub backlog: i32,
+    /// `-u`.
+    pub user: Option<String>,
+    /// `-P`.
+    pub pid_file: Option<PathBuf>,
+    /// `-d`.
+    pub is_daemon: bool,
+    /// `-r`.
+    pub has_core_files: bool,
+    /// `-k`.
+    pub is_memory_locked: bool,
+    /// `MEMCACHED_PORT_FILENAME`.
+    pub port_file: Option<PathBuf>,
+    /// `-v`, counted.
+    pub verbosity: u8,
+    /// Say on standard error where the server serves. memcached says nothing.
+    pub is_announced: bool,
+    /// Remarks on options, to be logged once.
+    pub notes: Vec<String>,
+    /// `-D`: `stats detail` counts from the start.
+    pub is_detail_enabled: bool,
+    /// `-Y`: called at start and at SIGHUP.
+    pub load_logins: Option<Box<LoadLogins>>,
+    /// `stats settings`.
+    pub settings_report: Box<SettingsReport>,
+    /// The store's settings.
+    pub store: store::Config,
+    /// Settings that commands obey, `-t` and `-c` among them.
+    pub command: command::Config,
+}
+
+/// One item of `-l`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenItem {
+    /// Name or address; `None` for `*`.
+    pub host: Option<String>,
+    /// Port, when it is given.
+    pub port: Option<u16>,
+    /// Protocol spoken there, when it is not that of `-B`.
+    pub protocol: Option<ProtocolChoice>,
+}
+
+/// `-s` and `-a`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnixSocket {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Permissions of the file.
+    pub mode: u32,
+}
+
+impl Config {
+    /// Makes paths independent of the working directory, which a daemon leaves.
+    pub(super) fn make_paths_absolute(&mut self) {
+        self.pid_file = self.pid_file.as_deref().map(absolute);
+        self.port_file = self.port_file.as_deref().map(absolute);
+    }
+}
+
+/// `path`, independent of the working directory.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or(path.to_owned())
+}
+
+/// How many partitions a store of `memory_limit_bytes` gets when no option says so: several per thread, so that locks
+/// do not meet, but few enough that each has pages for its slab classes. A power of two.
+pub fn partitions(memory_limit_bytes: usize, threads: usize) -> usize {
+    let wanted = (memory_limit_bytes / BYTES_PER_PARTITION).clamp(1, 8 * threads.max(1));
+    let wanted = wanted.min(PARTITIONS_MAX);
+    1 << wanted.ilog2()
+}
+
+/// Least memory of a partition.
+const BYTES_PER_PARTITION: usize = 16 << 20;
+/// Most the store allows.
+const PARTITIONS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_follow_memory_and_threads() {
+        assert_eq!(partitions(0, 4), 1);
+        assert_eq!(partitions(64 << 20, 4), 4);
+        assert_eq!(partitions(100 << 20, 4), 4);
+        assert_eq!(partitions(1 << 30, 4), 32);
+        assert_eq!(partitions(1 << 40, 3), 16);
+        assert_eq!(partitions(1 << 50, 1000), 1024);
+    }
+}

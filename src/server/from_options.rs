@@ -1,0 +1,154 @@
+//! From the command line's options to the settings of the parts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::command::login::parse_auth_file;
+use crate::command::service::ProtocolChoice;
+use crate::options::{self, Host, Options, Port};
+use crate::sys::error_text;
+use crate::{command, store};
+
+use super::config::{Config, ListenItem, LoadLogins, UnixSocket, partitions};
+
+/// memcached's read buffer: the unit of `read_buf_mem_limit`.
+const READ_BUFFER_BYTES: u64 = 16 * 1024;
+
+impl From<&Options> for Config {
+    fn from(options: &Options) -> Self {
+        let auth_file = options.auth_file.clone();
+        Config {
+            tcp_port: port(options.tcp_port),
+            udp_port: port(options.udp_port),
+            listen: options.listen.iter().map(listen_item).collect(),
+            listen_text: options.listen_text.clone(),
+            unix_socket: options
+                .unix_socket
+                .as_ref()
+                .map(|path| UnixSocket { path: path.clone(), mode: options.unix_mask & 0o777 }),
+            protocol: protocol(options.protocol),
+            backlog: options.backlog,
+            user: options.user.clone(),
+            pid_file: options.pid_file.clone(),
+            is_daemon: options.daemonize,
+            has_core_files: options.core_dumps,
+            is_memory_locked: options.lock_memory,
+            port_file: options.port_file.clone(),
+            verbosity: options.verbosity.min(3) as u8,
+            is_announced: !options.identity.is_memcached,
+            notes: options.notes.clone(),
+            is_detail_enabled: options.detail_enabled,
+            load_logins: auth_file.map(load_logins),
+            settings_report: options::settings_reporter(options),
+            store: store_config(options),
+            command: command_config(options),
+        }
+    }
+}
+
+fn port(port: Port) -> Option<u16> {
+    match port {
+        Port::Off => None,
+        Port::Ephemeral => Some(0),
+        Port::Number(number) => Some(number),
+    }
+}
+
+fn protocol(protocol: options::Protocol) -> ProtocolChoice {
+    match protocol {
+        options::Protocol::Negotiate => ProtocolChoice::Negotiate,
+        options::Protocol::Ascii => ProtocolChoice::Text,
+        options::Protocol::Binary => ProtocolChoice::Binary,
+    }
+}
+
+fn listen_item(address: &options::ListenAddress) -> ListenItem {
+    ListenItem {
+        host: match &address.host {
+            Host::Any => None,
+            Host::Named(name) => Some(name.clone()),
+        },
+        port: address.port,
+        protocol: address.protocol.map(protocol),
+    }
+}
+
+fn store_config(options: &Options) -> store::Config {
+    let memory_limit_bytes = options.memory_limit_bytes as usize;
+    let tuning = store::Tuning {
+        has_maintainer: options.lru_maintainer,
+        is_segmented: options.lru_segmented,
+        hot_lru_percent: options.hot_lru_percent,
+        warm_lru_percent: options.warm_lru_percent,
+        hot_max_factor: options.hot_max_factor,
+        warm_max_factor: options.warm_max_factor,
+        has_temp_lru: options.temporary_ttl_seconds.is_some(),
+        temporary_ttl_seconds: options.temporary_ttl_seconds.unwrap_or(61),
+        has_crawler: options.lru_crawler,
+        crawler_sleep_micros: options.lru_crawler_sleep_micros,
+        crawler_items_max: options.lru_crawler_tocrawl,
+        automove: options.slab_automove,
+        automove_ratio: options.slab_automove_ratio,
+        automove_window: options.slab_automove_window,
+        ..store::Tuning::default()
+    };
+    store::Config {
+        memory_limit_bytes,
+        item_size_max: options.item_size_max as usize,
+        chunk_size_min: options.chunk_size_min as usize,
+        growth_factor: options.growth_factor,
+        slab_chunk_max: options.slab_chunk_max as usize,
+        slab_sizes: options.slab_sizes.clone(),
+        has_evictions: options.evictions,
+        has_cas: options.cas,
+        partitions: match options.partitions {
+            0 => partitions(memory_limit_bytes, options.threads),
+            count => count as usize,
+        },
+        has_size_tracking: options.track_sizes,
+        has_slab_reassign: options.slab_reassign,
+        malloced_bytes_initial: options.initial_malloc_bytes as usize,
+        tuning,
+    }
+}
+
+fn command_config(options: &Options) -> command::Config {
+    let threads = options.threads.max(1);
+    command::Config {
+        version: options::Identity::MEMCACHED_VERSION.to_owned(),
+        is_shutdown_enabled: options.shutdown_command,
+        is_flush_enabled: options.flush_enabled,
+        is_dump_enabled: options.dump_enabled,
+        is_watch_enabled: options.watch_enabled,
+        has_debug_commands: options.debug_commands,
+        is_maxconns_fast: options.maxconns_fast,
+        max_connections: options.max_connections as usize,
+        threads,
+        requests_per_event: options.requests_per_event,
+        idle_timeout_seconds: options.idle_timeout_seconds,
+        read_buffers_max: match options.read_buffer_limit_bytes / threads as u64 / READ_BUFFER_BYTES {
+            0 if options.read_buffer_limit_bytes > 0 => 1,
+            count => count as usize,
+        },
+        watcher_buffer_bytes: options.watcher_buffer_bytes as usize,
+        prefix_delimiter: options.prefix_delimiter,
+        auth_file: options.auth_file.as_ref().map(|path| path.display().to_string()),
+    }
+}
+
+/// Reads `-Y`'s file at start and at SIGHUP, with memcached's messages.
+fn load_logins(path: PathBuf) -> Box<LoadLogins> {
+    let path = std::path::absolute(&path).unwrap_or(path);
+    Box::new(move || {
+        let shown = shown(&path);
+        let bytes = fs::read(&path).map_err(|error| {
+            let number = error.raw_os_error().unwrap_or(0);
+            format!("Could not open authfile [{shown}] for reading, error {number}: {}", error_text(&error))
+        })?;
+        parse_auth_file(&bytes).map_err(|text| format!("Authfile [{shown}] {text}"))
+    })
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

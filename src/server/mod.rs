@@ -1,0 +1,306 @@
+//! Layer 5: start, signals, ordered stop.
+//!
+//! Start, in memcached's order: background process, limits, user, locked memory, logins, sockets, threads, pid file.
+//! Whatever fails before the first client could connect ends the process with a message and memcached's exit code.
+//!
+//! Stop: listeners are closed, the Unix socket's file is removed, workers finish the replies of requests they have
+//! read, for less than a second; a second signal does not wait for that.
+
+pub mod config;
+mod from_options;
+mod logging;
+mod sockets;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+
+use crate::base::sync::{Arc, AtomicU8, CachePadded, Mutex};
+use crate::base::time::Clock;
+use crate::command::{Control, Service};
+use crate::net::acceptor::{Acceptor, Stopper};
+use crate::net::inbox::Inbox;
+use crate::net::udp::Endpoint;
+use crate::net::worker::Worker;
+use crate::stats::connections::{ConnectionEntry, ConnectionState, ConnectionTable};
+use crate::stats::counters::WorkerCounters;
+use crate::stats::events::EventHub;
+use crate::stats::prefix::PrefixTable;
+use crate::store::Store;
+use crate::sys::daemon::{self, Side};
+use crate::sys::signals::{Signal, Signals, raise};
+use crate::sys::user::{self, UserError};
+use crate::sys::{error_text, limits, pid_file};
+
+pub use config::{Config, ListenItem, LoadLogins, UnixSocket, partitions};
+use sockets::{Sockets, UdpEndpoint};
+
+/// Why the server did not start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// What to print to standard error, without a last line end; may be empty.
+    pub message: String,
+    /// The process' exit code.
+    pub exit_code: i32,
+}
+
+impl Failure {
+    fn new(exit_code: i32, message: impl Into<String>) -> Self {
+        Self { message: message.into(), exit_code }
+    }
+
+    fn system(what: &str, error: &io::Error) -> Self {
+        Self::new(EXIT_SYSTEM, format!("{what}: {}", error_text(error)))
+    }
+}
+
+/// Runs the server until it is stopped. The result is the process' end, apart from the foreground process of `-d`,
+/// which ends here when the background one is ready.
+pub fn run(config: Config) -> Result<(), Failure> {
+    logging::start(config.verbosity);
+    for note in &config.notes {
+        log::warn!("{note}");
+    }
+    let background = match config.is_daemon {
+        false => None,
+        true => match daemon::start() {
+            Ok(Side::Background(background)) => Some(background),
+            Ok(Side::Foreground { exit_code: 0 }) => return Ok(()),
+            Ok(Side::Foreground { exit_code }) => return Err(Failure::new(exit_code, "")),
+            Err(error) => {
+                return Err(Failure::system("failed to daemon() in order to daemonize", &error));
+            }
+        },
+    };
+    prepare_process(&config)?;
+    let mut signals = Signals::new().map_err(|error| Failure::system("cannot take signals", &error))?;
+    let keeps = (config.has_core_files, config.verbosity > 0);
+    let running = Running::start(config)?;
+    running.announce();
+    if let Some(background) = background {
+        if let Err(error) = background.detach(keeps.0, keeps.1) {
+            log::warn!("cannot detach: {}", error_text(&error));
+        }
+    }
+    running.serve(&mut signals);
+    Ok(())
+}
+
+/// Limits, user, locked memory.
+fn prepare_process(config: &Config) -> Result<(), Failure> {
+    if config.has_core_files {
+        limits::allow_core_files().map_err(|_| Failure::new(EXIT_SYSTEM, "failed to ensure corefile creation"))?;
+    }
+    limits::set_descriptors(config.command.max_connections as u64).map_err(|_| {
+        Failure::new(
+            EXIT_SYSTEM,
+            "failed to set rlimit for open files. Try starting as root or requesting smaller \
+             maxconns value.",
+        )
+    })?;
+    if let (true, Some(name)) = (user::is_root(), &config.user) {
+        user::become_user(name).map_err(|error| match error {
+            UserError::Unknown => Failure::new(67, format!("can't find the user {name} to switch to")),
+            UserError::Groups(_) => Failure::new(EXIT_SYSTEM, "failed to drop supplementary groups"),
+            UserError::User(_) => Failure::new(EXIT_SYSTEM, format!("failed to assume identity of user {name}")),
+        })?;
+    }
+    if config.is_memory_locked {
+        if let Err(error) = limits::lock_memory() {
+            let text = error_text(&error);
+            logging::say(&format!("warning: -k invalid, mlockall() failed: {text}"));
+        }
+    }
+    Ok(())
+}
+
+/// A server that serves.
+struct Running {
+    service: Arc<Service>,
+    stopper: Arc<Stopper>,
+    inboxes: Vec<Arc<Inbox>>,
+    /// Closed when the last thread has ended.
+    ended: Receiver<()>,
+    load_logins: Option<Box<LoadLogins>>,
+    /// `-s` and `-P`, to be removed at the end.
+    socket_file: Option<PathBuf>,
+    pid_file: Option<PathBuf>,
+    /// Where it serves, if that is to be said.
+    address: Option<String>,
+}
+
+impl Running {
+    fn start(mut config: Config) -> Result<Self, Failure> {
+        config.make_paths_absolute();
+        let load_logins = config.load_logins.take();
+        let logins = match &load_logins {
+            Some(load) => Some(Arc::new(load().map_err(|text| Failure::new(1, text))?)),
+            None => None,
+        };
+        let sockets = Sockets::open(&config)?;
+        let threads = config.command.threads;
+        let descriptors = sockets.listeners.len() + DESCRIPTORS_PER_THREAD * threads;
+        if descriptors >= config.command.max_connections.saturating_sub(1) {
+            let text = "Maxconns setting is too low, use -c to increase.";
+            return Err(Failure::new(1, text));
+        }
+        if let Some(path) = &config.port_file {
+            sockets.write_port_file(path)?;
+        }
+        let address = sockets.text();
+        let unix_socket = config.unix_socket.take();
+        let socket_file = unix_socket.map(|unix| config::absolute(&unix.path));
+        let pid_path = config.pid_file.take();
+        let is_daemon = config.is_daemon;
+        let is_announced = config.is_announced;
+        let service = Arc::new(service(config, logins));
+        let (stopper, inboxes, ended) =
+            start_threads(&service, sockets).map_err(|error| Failure::system("cannot start threads", &error))?;
+        for remark in pid_path.as_deref().map(pid_file::write).unwrap_or_default() {
+            logging::say(&remark);
+        }
+        Ok(Self {
+            service,
+            stopper,
+            inboxes,
+            ended,
+            load_logins,
+            socket_file,
+            pid_file: pid_path.filter(|_| is_daemon),
+            address: is_announced.then_some(address),
+        })
+    }
+
+    fn announce(&self) {
+        if let Some(address) = &self.address {
+            let (process, workers) = (std::process::id(), self.inboxes.len());
+            logging::say(&format!("slabstash is serving on {address} (pid {process}, {workers} workers)"));
+        }
+    }
+
+    /// Obeys signals until one says stop, then stops.
+    fn serve(self, signals: &mut Signals) {
+        loop {
+            match signals.wait() {
+                Some(Signal::Reload) => self.reload(),
+                Some(Signal::StopGracefully) => {
+                    logging::say("Gracefully stopping");
+                    break;
+                }
+                Some(Signal::Stop) | None => break,
+            }
+        }
+        signals.arm();
+        self.stop();
+        log::info!("Exiting normally");
+    }
+
+    fn reload(&self) {
+        let Some(load) = &self.load_logins else {
+            return;
+        };
+        match load() {
+            Ok(logins) => *self.service.logins.lock() = Some(Arc::new(logins)),
+            Err(text) => log::warn!("{text}"),
+        }
+    }
+
+    fn stop(self) {
+        self.stopper.stop();
+        if let Some(path) = &self.socket_file {
+            remove_socket(path);
+        }
+        if let Some(remark) = self.pid_file.as_deref().and_then(pid_file::remove) {
+            logging::say(&remark);
+        }
+        for inbox in &self.inboxes {
+            inbox.stop();
+        }
+        // The result is an error either way: the last thread has ended, or the time is up.
+        let _ = self.ended.recv_deadline(Instant::now() + STOP_TIMEOUT);
+    }
+}
+
+fn remove_socket(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        let text = error_text(&error);
+        log::info!("cannot remove {}: {text}", path.display());
+    }
+}
+
+fn service(config: Config, logins: Option<Arc<crate::command::service::Logins>>) -> Service {
+    let events = Arc::new(EventHub::default());
+    let workers = (0..config.command.threads).map(|_| CachePadded::new(WorkerCounters::default()));
+    Service {
+        store: Store::new(config.store, Arc::clone(&events)),
+        workers: workers.collect(),
+        prefixes: PrefixTable::new(config.command.prefix_delimiter, config.is_detail_enabled),
+        config: config.command,
+        clock: Arc::new(Clock::start()),
+        connections: ConnectionTable::default(),
+        events,
+        control: Box::new(|control| match control {
+            Control::Shutdown => raise(Signal::Stop),
+            Control::ShutdownGracefully => raise(Signal::StopGracefully),
+            Control::Verbosity(verbosity) => logging::set_verbosity(verbosity),
+        }),
+        verbosity: AtomicU8::new(config.verbosity),
+        settings_report: config.settings_report,
+        logins: Mutex::new(logins),
+    }
+}
+
+type Threads = (Arc<Stopper>, Vec<Arc<Inbox>>, Receiver<()>);
+
+fn start_threads(service: &Arc<Service>, sockets: Sockets) -> io::Result<Threads> {
+    let threads = service.config.threads;
+    let mut workers = Vec::with_capacity(threads);
+    for index in 0..threads {
+        workers.push(Worker::new(index, Arc::clone(service))?);
+    }
+    for (index, endpoint) in sockets.endpoints.into_iter().enumerate() {
+        workers[index % threads].add_endpoint(open_endpoint(service, endpoint))?;
+    }
+    let inboxes: Vec<_> = workers.iter().map(Worker::inbox).collect();
+    let acceptor = Acceptor::new(Arc::clone(service), sockets.listeners, inboxes.clone())?;
+    let stopper = acceptor.stopper();
+    let (ending, ended) = bounded(0);
+    for (index, worker) in workers.into_iter().enumerate() {
+        spawn(format!("worker {index}"), &ending, move || worker.run())?;
+    }
+    spawn("acceptor".to_owned(), &ending, move || acceptor.run())?;
+    Ok((stopper, inboxes, ended))
+}
+
+/// Starts a thread that holds a clone of `ending` as long as it runs.
+fn spawn(name: String, ending: &Sender<()>, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let ending = ending.clone();
+    thread::Builder::new().name(name).spawn(move || {
+        run();
+        drop(ending);
+    })?;
+    Ok(())
+}
+
+fn open_endpoint(service: &Service, endpoint: UdpEndpoint) -> Endpoint {
+    let entry = Arc::new(ConnectionEntry::new(
+        endpoint.descriptor,
+        endpoint.text,
+        String::new(),
+        ConnectionState::Read,
+        service.clock.now().seconds,
+    ));
+    service.connections.open(Arc::clone(&entry));
+    log::debug!("<{} server listening (udp)", endpoint.descriptor);
+    Endpoint::new(endpoint.socket, endpoint.protocol, entry)
+}
+
+/// `EX_OSERR`.
+const EXIT_SYSTEM: i32 = 71;
+/// What memcached counts for each thread besides connections.
+const DESCRIPTORS_PER_THREAD: usize = 5;
+/// How long threads may take to finish.
+const STOP_TIMEOUT: Duration = Duration::from_millis(800);
