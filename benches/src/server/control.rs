@@ -1,0 +1,105 @@
+//! A plain blocking connection for questions between the rounds: version, statistics, and which of some items are held.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::load::data::Data;
+
+/// The connection.
+pub struct Control {
+    stream: BufReader<TcpStream>,
+    line: String,
+}
+
+impl Control {
+    /// Connects; a server that says nothing for some seconds is an error of every question.
+    pub fn connect(address: SocketAddr) -> io::Result<Control> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        Ok(Control {
+            stream: BufReader::new(stream),
+            line: String::new(),
+        })
+    }
+
+    /// What the server calls itself.
+    pub fn version(&mut self) -> io::Result<String> {
+        self.ask(b"version\r\n")?;
+        let line = self.read_line()?;
+        let version = line.strip_prefix("VERSION ").map(str::to_string);
+        version.ok_or_else(|| unexpected(&self.line))
+    }
+
+    /// The general statistics.
+    pub fn stats(&mut self) -> io::Result<HashMap<String, String>> {
+        self.ask(b"stats\r\n")?;
+        let mut stats = HashMap::new();
+        loop {
+            let line = self.read_line()?;
+            if line == "END" {
+                return Ok(stats);
+            }
+            let fields = line
+                .strip_prefix("STAT ")
+                .and_then(|rest| rest.split_once(' '));
+            let (name, value) = fields.ok_or_else(|| unexpected(line))?;
+            stats.insert(name.to_string(), value.to_string());
+        }
+    }
+
+    /// One statistic as a number.
+    pub fn stat(&mut self, name: &str) -> io::Result<u64> {
+        let stats = self.stats()?;
+        let value = stats.get(name).and_then(|value| value.parse().ok());
+        value.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, format!("no statistic {name}")))
+    }
+
+    /// Whether an item is held; if so, its value must be the right one.
+    pub fn holds(&mut self, data: &Data, id: u64) -> io::Result<bool> {
+        let mut request = b"mg ".to_vec();
+        data.write_key(id, &mut request);
+        request.extend_from_slice(b" v\r\n");
+        self.ask(&request)?;
+        if self.read_line()? == "EN" {
+            return Ok(false);
+        }
+        let mut expected = Vec::new();
+        data.write_value(id, &mut expected);
+        if self.line != format!("VA {}", expected.len()) {
+            return Err(unexpected(&self.line));
+        }
+        expected.extend_from_slice(b"\r\n");
+        let mut value = vec![0; expected.len()];
+        self.stream.read_exact(&mut value)?;
+        match value == expected {
+            true => Ok(true),
+            false => Err(unexpected("another item's value")),
+        }
+    }
+
+    fn ask(&mut self, request: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(request)
+    }
+
+    fn read_line(&mut self) -> io::Result<&str> {
+        self.line.clear();
+        self.stream.read_line(&mut self.line)?;
+        match self.line.strip_suffix("\r\n").map(str::len) {
+            Some(length) => self.line.truncate(length),
+            None => return Err(unexpected(&self.line)),
+        }
+        Ok(&self.line)
+    }
+}
+
+fn unexpected(line: &str) -> io::Error {
+    io::Error::new(
+        ErrorKind::InvalidData,
+        format!("unexpected answer \"{}\"", line.escape_debug()),
+    )
+}
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
