@@ -20,6 +20,13 @@ pub enum Error {
     },
     /// A reply differs from the bytes that the request must get.
     Reply(Mismatch),
+    /// Any of these, with the circumstances.
+    During {
+        /// Which workload on which server.
+        what: String,
+        /// What happened.
+        source: Box<Error>,
+    },
     /// The system refused something.
     System {
         /// What was tried.
@@ -37,6 +44,14 @@ impl Error {
             source: source.into(),
         }
     }
+
+    /// For `map_err`: adds the circumstances.
+    pub fn during(what: String) -> impl FnOnce(Error) -> Error {
+        move |source| Error::During {
+            what,
+            source: Box::new(source),
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -45,6 +60,7 @@ impl fmt::Display for Error {
             Error::Usage(text) => write!(out, "{text}"),
             Error::Server { name, cause } => write!(out, "{name}: {cause}"),
             Error::Reply(mismatch) => write!(out, "wrong reply: {mismatch}"),
+            Error::During { what, source } => write!(out, "{what}: {source}"),
             Error::System { action, source } => write!(out, "{action}: {source}"),
         }
     }

@@ -247,6 +247,15 @@ const FLAGS: &[Flag] = &[
         },
     },
     Flag {
+        name: "--rate",
+        values: Values::One,
+        shown: "N",
+        help: "requests per second of open, in place of a share of what the reference reaches",
+        apply: |options, value| {
+            number(value, 1, 100_000_000).map(|it| options.parameters.rate = Some(it))
+        },
+    },
+    Flag {
         name: "--idle-connections",
         values: Values::One,
         shown: "N",

@@ -90,7 +90,9 @@ impl Runner<'_> {
             for index in 0..self.binaries.len() {
                 servers.push(self.start(index, &shape, &round.placement)?);
             }
-            workload.prepare(&servers, &round)?;
+            workload
+                .prepare(&servers, &round)
+                .map_err(Error::during(format!("{}, preparing", entry.name)))?;
         }
         let mut samples = vec![Vec::new(); self.binaries.len()];
         for number in 1..=self.options.rounds {
@@ -100,7 +102,12 @@ impl Runner<'_> {
                     false => None,
                 };
                 let server = fresh.as_ref().unwrap_or_else(|| &servers[index]);
-                let sample = workload.round(server, &round)?;
+                let sample = workload
+                    .round(server, &round)
+                    .map_err(Error::during(format!(
+                        "{} on {}",
+                        entry.name, server.binary.name
+                    )))?;
                 self.step += 1;
                 eprintln!(
                     "{} {}, round {number} of {}, {}: {}",

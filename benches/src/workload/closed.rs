@@ -122,7 +122,9 @@ pub fn fill(server: &Server, data: &Data) -> Result<(), Error> {
         data: *data,
         ids: 0..data.keys,
     };
-    client.run(&mut source, FILL_TIMEOUT)?;
+    client
+        .run(&mut source, FILL_TIMEOUT)
+        .map_err(Error::during(format!("filling {}", server.binary.name)))?;
     if !source.ids.is_empty() {
         return Err(server.failure("it is too slow to be filled".to_string()));
     }

@@ -72,6 +72,8 @@ pub struct Parameters {
     pub connections: Option<usize>,
     /// In place of each workload's own number of requests per batch.
     pub depth: Option<u64>,
+    /// Requests per second of the open-loop workloads, in place of a share of what the reference reaches.
+    pub rate: Option<u64>,
     /// Connections of `idle`.
     pub idle_connections: usize,
     /// `-m` of the density workloads.
@@ -86,6 +88,7 @@ impl Default for Parameters {
             value_bytes: 100,
             connections: None,
             depth: None,
+            rate: None,
             idle_connections: 10_000,
             density_mib: 256,
         }

@@ -1,6 +1,6 @@
 //! Latency under load: 90 gets to 10 sets at a rate that does not depend on the answers. The rates are shares of what the
-//! reference (the last server) reaches in a closed loop with the same mix, measured at the beginning, and are the same
-//! for every server.
+//! reference (the last server) reaches in a closed loop with the same mix, measured at the beginning, or given by
+//! `--rate`; they are the same for every server.
 
 use crate::error::Error;
 use crate::load::data::Data;
@@ -30,7 +30,7 @@ fn at(parameters: &Parameters, share: f64) -> Box<dyn Workload> {
     Box::new(Open {
         closed,
         share,
-        rate: 0.0,
+        rate: parameters.rate.map_or(0.0, |rate| rate as f64),
     })
 }
 
@@ -48,7 +48,7 @@ struct Open {
     /// The same load without a rate; it finds the reference's highest one.
     closed: Closed,
     share: f64,
-    /// Requests per second, known once prepared.
+    /// Requests per second; zero until it is known.
     rate: f64,
 }
 
@@ -65,7 +65,7 @@ impl Workload for Open {
         for server in servers {
             closed::fill(server, &self.closed.data)?;
         }
-        if let Some(reference) = servers.last() {
+        if let (0.0, Some(reference)) = (self.rate, servers.last()) {
             let (outcome, _) = self.closed.load(reference, round)?;
             let highest = outcome.operations as f64 / outcome.elapsed.as_secs_f64();
             self.rate = (highest * self.share).max(1.0);
