@@ -34,21 +34,33 @@ impl Batch {
 
     /// Compares a received piece with the reply from `position` on and returns the position after it.
     pub fn check(&self, position: usize, received: &[u8]) -> Result<usize, Mismatch> {
-        let end = position + received.len();
-        if end > self.reply.len() {
-            return Err(self.mismatch(position, received, self.reply.len() - position));
+        let left = &self.reply[position..];
+        if left.starts_with(received) {
+            return Ok(position + received.len());
         }
-        if received == &self.reply[position..end] {
-            return Ok(end);
-        }
-        let differs = |index: &usize| received[*index] != self.reply[position + index];
-        match (0..received.len())
-            .filter(differs)
-            .find(|index| !self.is_ignored(position + index))
-        {
-            None => Ok(end),
+        match self.first_wrong(position, received) {
+            None => Ok(position + received.len()),
             Some(index) => Err(self.mismatch(position, received, index)),
         }
+    }
+
+    /// Byte by byte only where a chunk differs, as each reply with a CAS does somewhere.
+    fn first_wrong(&self, position: usize, received: &[u8]) -> Option<usize> {
+        let left = &self.reply[position..];
+        let chunks = received.chunks(CHUNK_BYTES).enumerate();
+        chunks
+            .map(|(number, chunk)| (number * CHUNK_BYTES, chunk))
+            .find_map(|(start, chunk)| {
+                let expected = left.get(start..).unwrap_or_default();
+                if expected.starts_with(chunk) {
+                    return None;
+                }
+                let is_wrong = |&index: &usize| match left.get(index) {
+                    Some(&byte) => received[index] != byte && !self.is_ignored(position + index),
+                    None => true,
+                };
+                (start..start + chunk.len()).find(is_wrong)
+            })
     }
 
     fn is_ignored(&self, position: usize) -> bool {
@@ -99,6 +111,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
+const CHUNK_BYTES: usize = 64;
 const MISMATCH_CONTEXT_BYTES: usize = 32;
 const MISMATCH_SHOWN_BYTES: usize = 96;
 
@@ -138,6 +151,7 @@ mod tests {
         check(b"VALUE a 771\r\nx\r\nEND\r\n", Err(9));
         check(b"VALUE a 0 1\r\ny\r\nEND\r\n", Err(13));
         check(b"END\r\n", Err(0));
+        check(b"SERVER_ERROR out of memory storing object\r\n", Err(0));
         check(b"VALUE a 0 1\r\nx\r\nEND\r\n!", Err(21));
     }
 

@@ -99,16 +99,14 @@ impl Client {
             for event in &events {
                 let index = event.token().0;
                 let connection = &mut self.connections[index];
-                if connection.is_idle() {
-                    continue;
-                }
+                let was_idle = connection.is_idle();
                 if event.is_writable() {
                     connection.send()?;
                 }
                 if event.is_readable() {
                     connection.receive(&mut self.buffer)?;
                 }
-                if !connection.is_idle() {
+                if was_idle || !connection.is_idle() {
                     continue;
                 }
                 now = Instant::now();
@@ -119,6 +117,10 @@ impl Client {
                 }
             }
             self.events = events;
+        }
+        // What a server says unasked is a mismatch: nothing is left to be expected.
+        for connection in &mut self.connections {
+            connection.receive(&mut self.buffer)?;
         }
         Ok(Outcome {
             operations,
@@ -250,3 +252,93 @@ fn is_not_yet(kind: ErrorKind) -> bool {
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Large enough that a batch of the suite takes one read, small enough to stay in the client's cache.
 pub const READ_BUFFER_BYTES: usize = 128 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// Serves connections one after another: `reply` to every seven bytes, in two pieces. It closes instead
+    /// of an empty one.
+    fn serve(reply: &'static [u8]) -> SocketAddr {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                thread::spawn(move || {
+                    let mut request = [0; 7];
+                    while stream.read_exact(&mut request).is_ok() && !reply.is_empty() {
+                        let (head, tail) = reply.split_at(reply.len() / 2);
+                        let sent = stream.write_all(head);
+                        thread::yield_now();
+                        if sent.and_then(|()| stream.write_all(tail)).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    /// A source of so many batches per connection.
+    struct Few(Vec<u32>);
+
+    impl Source for Few {
+        fn fill(&mut self, connection: usize, batch: &mut Batch) -> Step {
+            let Some(left) = self.0[connection].checked_sub(1) else {
+                return Step::End;
+            };
+            self.0[connection] = left;
+            batch.clear();
+            batch.request.extend_from_slice(b"get a\r\n");
+            batch.reply.extend_from_slice(b"END\r\n");
+            batch.operations = 1;
+            Step::Send
+        }
+    }
+
+    fn run(reply: &'static [u8], lifetime: Lifetime) -> Result<Outcome, String> {
+        let mut client = Client::connect(serve(reply), 3, lifetime).unwrap();
+        client
+            .run(&mut Few(vec![2, 0, 5]), Duration::from_secs(60))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_batch_is_answered_once() {
+        for lifetime in [Lifetime::Kept, Lifetime::PerBatch] {
+            let outcome = run(b"END\r\n", lifetime).unwrap();
+            assert_eq!(outcome.operations, 7, "{lifetime:?}");
+            assert_eq!(outcome.latency.len(), 7, "{lifetime:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_replies_end_the_run() {
+        #[track_caller]
+        fn check(reply: &'static [u8], problem: &str) {
+            let text = run(reply, Lifetime::Kept)
+                .map(|it| it.operations)
+                .unwrap_err();
+            assert!(text.contains(problem), "{text}");
+        }
+        check(b"ENDE\n", "byte 3 of 5");
+        check(b"ERROR\r\n", "byte 1 of 5");
+        check(b"END\r\nEND", "byte 5 of 5");
+        check(b"", "receive: ");
+    }
+
+    #[test]
+    fn time_ends_a_source_without_end() {
+        let mut client = Client::connect(serve(b"END\r\n"), 3, Lifetime::Kept).unwrap();
+        let outcome = client
+            .run(&mut Few(vec![u32::MAX; 3]), Duration::from_millis(20))
+            .unwrap();
+        assert!(outcome.operations > 0);
+        assert!((20..5000).contains(&outcome.elapsed.as_millis()));
+    }
+}

@@ -202,3 +202,58 @@ impl Connection {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    const STALL: Duration = Duration::from_millis(100);
+
+    /// Answers `END` to every seven bytes, but says nothing for a while at first.
+    fn serve_after_a_stall() -> SocketAddr {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 7];
+            stream.read_exact(&mut request).unwrap();
+            thread::sleep(STALL);
+            stream.write_all(b"END\r\n").unwrap();
+            while stream.read_exact(&mut request).is_ok() {
+                stream.write_all(b"END\r\n").unwrap();
+            }
+        });
+        address
+    }
+
+    struct Gets;
+
+    impl Source for Gets {
+        fn fill(&mut self, _connection: usize, batch: &mut Batch) -> Step {
+            batch.clear();
+            batch.request.extend_from_slice(b"get a\r\n");
+            batch.reply.extend_from_slice(b"END\r\n");
+            batch.operations = 1;
+            Step::Send
+        }
+    }
+
+    /// The stall is half of the run, so a quarter of all requests waited for more than half of it. A client that waits
+    /// with its next request until the last is answered would have found one slow request.
+    #[test]
+    fn a_stall_is_paid_by_everyone_who_should_have_come_meanwhile() {
+        let mut client = OpenClient::connect(serve_after_a_stall(), 1, 1).unwrap();
+        let outcome = client.run(&mut Gets, 2000.0, STALL * 2).unwrap();
+        assert!(
+            (300..500).contains(&outcome.operations),
+            "{}",
+            outcome.operations
+        );
+        assert_eq!(outcome.latency.len(), outcome.operations);
+        assert!(outcome.latency.value_at_quantile(0.8) > STALL.as_nanos() as u64 / 2);
+    }
+}

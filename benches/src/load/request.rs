@@ -16,9 +16,10 @@ pub fn multiget(data: &Data, ids: impl IntoIterator<Item = u64>, batch: &mut Bat
     batch.request.extend_from_slice(b"get");
     for id in ids {
         batch.request.push(b' ');
+        let key = batch.request.len();
         data.write_key(id, &mut batch.request);
         batch.reply.extend_from_slice(b"VALUE ");
-        data.write_key(id, &mut batch.reply);
+        batch.reply.extend_from_slice(&batch.request[key..]);
         batch.reply.extend_from_slice(b" 0 ");
         write_number(data.value_bytes(id), &mut batch.reply);
         batch.reply.extend_from_slice(b"\r\n");
