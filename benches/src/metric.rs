@@ -30,6 +30,8 @@ pub enum Metric {
     P999,
     /// Items that the server holds.
     Items,
+    /// Sets that the server refused for want of memory, in a million.
+    Refused,
     /// Bytes of keys and values held over resident memory.
     DataShare,
     /// Growth of resident memory per open connection.
@@ -89,6 +91,7 @@ pub const DESCRIPTIONS: &[Description] = &[
     row(Metric::P99, "p99 µs", 1e3, 0, Direction::Down),
     row(Metric::P999, "p99.9 µs", 1e3, 0, Direction::Down),
     row(Metric::Items, "items held", 1.0, 0, Direction::Up),
+    row(Metric::Refused, "refused ppm", 1.0, 0, Direction::Down),
     row(Metric::DataShare, "data/RSS", 1.0, 3, Direction::Up),
     row(
         Metric::ConnectionBytes,

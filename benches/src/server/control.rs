@@ -1,11 +1,15 @@
-//! A plain blocking connection for questions between the rounds: version, statistics, and which of some items are held.
+//! A plain blocking connection, for what is not a load: version, statistics, storing more than fits, and which of some
+//! items are held.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::time::Duration;
 
+use crate::load::batch::Batch;
 use crate::load::data::Data;
+use crate::load::source::{Source, Step, Stored};
 
 /// The connection.
 pub struct Control {
@@ -80,6 +84,24 @@ impl Control {
         }
     }
 
+    /// Stores items, many at once, and returns how many the server refused for want of memory.
+    pub fn store(&mut self, data: &Data, ids: Range<u64>) -> io::Result<u64> {
+        let mut source = Stored { data: *data, ids };
+        let mut batch = Batch::default();
+        let mut refused = 0;
+        while source.fill(0, &mut batch) == Step::Send {
+            self.ask(&batch.request)?;
+            for _ in 0..batch.operations {
+                match self.read_line()? {
+                    "STORED" => {}
+                    OUT_OF_MEMORY => refused += 1,
+                    other => return Err(unexpected(other)),
+                }
+            }
+        }
+        Ok(refused)
+    }
+
     fn ask(&mut self, request: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(request)
     }
@@ -102,4 +124,5 @@ fn unexpected(line: &str) -> io::Error {
     )
 }
 
+const OUT_OF_MEMORY: &str = "SERVER_ERROR out of memory storing object";
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
