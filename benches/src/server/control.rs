@@ -126,3 +126,51 @@ fn unexpected(line: &str) -> io::Error {
 
 const OUT_OF_MEMORY: &str = "SERVER_ERROR out of memory storing object";
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// Connects to a server that sends these bytes and listens to nothing.
+    fn control(answer: &'static [u8]) -> Control {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(answer).unwrap();
+            let _ = io::copy(&mut stream, &mut io::sink());
+        });
+        Control::connect(address).unwrap()
+    }
+
+    #[test]
+    fn answers() {
+        assert_eq!(control(b"VERSION 1.6.45\r\n").version().unwrap(), "1.6.45");
+        let stats = b"STAT pid 7\r\nSTAT version a b\r\nEND\r\n";
+        assert_eq!(control(stats).stat("pid").unwrap(), 7);
+        assert_eq!(control(stats).stats().unwrap()["version"], "a b");
+        assert!(control(stats).stat("version").is_err());
+        assert!(control(stats).stat("nothing").is_err());
+        assert!(control(b"ERROR\r\n").version().is_err());
+        assert!(control(b"ERROR\r\n").stats().is_err());
+    }
+
+    #[test]
+    fn refused_sets_are_counted_and_other_answers_are_errors() {
+        let data = Data::short(10, 10);
+        let some = b"STORED\r\nSERVER_ERROR out of memory storing object\r\nSTORED\r\n";
+        assert_eq!(control(some).store(&data, 0..3).unwrap(), 1);
+        assert!(control(b"STORED\r\nERROR\r\n").store(&data, 0..2).is_err());
+    }
+
+    #[test]
+    fn only_the_right_value_is_held() {
+        let data = Data::short(10, 3);
+        assert!(!control(b"EN\r\n").holds(&data, 1).unwrap());
+        assert!(control(b"VA 3\r\nxxx\r\n").holds(&data, 1).is_err());
+        assert!(control(b"VA 4\r\nxxxx\r\n").holds(&data, 1).is_err());
+    }
+}
