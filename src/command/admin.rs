@@ -606,7 +606,7 @@ mod tests {
             ("debugitem ref", "ERROR"),
             ("debugitem x y", "ERROR"),
             ("debugitem lock a", "OK"),
-            ("debugitem unref a", "OK"),
+            ("debugitem unref a", "MISS"),
         ] {
             check_on(&fixture, line, expected);
         }

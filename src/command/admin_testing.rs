@@ -9,13 +9,13 @@ use crate::store::value::NewValue;
 use crate::store::{self, Marks, NewItem, Store};
 
 use super::output::Output;
-use super::service::{Config, Context, Control, Logins, Service};
+use super::service::{Config, Context, Control, Logins, Service, Wake};
 
 /// A service and what it asked of the server around it.
 pub struct Fixture {
     pub service: Service,
     pub controls: Arc<Mutex<Vec<Control>>>,
-    wake: Arc<dyn Fn() + Send + Sync>,
+    wake: Arc<dyn Fn(usize) + Send + Sync>,
     wakes: Arc<AtomicUsize>,
 }
 
@@ -47,7 +47,7 @@ impl Fixture {
                 logins: Mutex::new(None),
             },
             controls,
-            wake: Arc::new(move || {
+            wake: Arc::new(move |_| {
                 counter.fetch_add(1, Ordering::Relaxed);
             }),
             wakes,
@@ -56,7 +56,13 @@ impl Fixture {
 
     /// Runs `call` with a context of worker 0.
     pub fn with<R>(&self, call: impl FnOnce(&mut Context<'_>) -> R) -> R {
-        call(&mut Context { service: &self.service, worker: 0, now: NOW, wake: &self.wake, scratch: &mut Vec::new() })
+        call(&mut Context {
+            service: &self.service,
+            worker: 0,
+            now: NOW,
+            wake: Wake { target: &self.wake, token: 0 },
+            scratch: &mut Vec::new(),
+        })
     }
 
     /// Stores an item.

@@ -8,7 +8,7 @@ use crate::stats::prefix::PrefixTable;
 use crate::store::{self, Store};
 
 use super::output::Output;
-use super::service::{Config, Context, ProtocolChoice, Service};
+use super::service::{Config, Context, ProtocolChoice, Service, Wake};
 use super::session::{Next, Session};
 
 /// The time of all tests.
@@ -96,9 +96,14 @@ impl<'a> Client<'a> {
     /// One call of the session; sends what is queued.
     pub fn turn(&mut self) -> Next {
         let mut scratch = Vec::new();
-        let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(|| {});
-        let mut context =
-            Context { service: self.service, worker: 0, now: self.now, wake: &wake, scratch: &mut scratch };
+        let target: Arc<dyn Fn(usize) + Send + Sync> = Arc::new(|_| {});
+        let mut context = Context {
+            service: self.service,
+            worker: 0,
+            now: self.now,
+            wake: Wake { target: &target, token: 0 },
+            scratch: &mut scratch,
+        };
         let progress = self.session.process(&self.tail, &mut self.output, &mut context);
         assert!(progress.consumed <= self.tail.len());
         self.tail.drain(..progress.consumed);

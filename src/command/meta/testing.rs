@@ -8,14 +8,14 @@ use crate::stats::events::EventHub;
 use crate::store::{Config as StoreConfig, Store};
 
 use super::super::output::Output;
-use super::super::service::{Config, Context, Service};
+use super::super::service::{Config, Context, Service, Wake};
 
 /// The service with a reply queue and what else a context borrows.
 pub(in crate::command) struct TestServer {
     pub service: Service,
     pub now: Now,
     pub output: Output,
-    wake: Arc<dyn Fn() + Send + Sync>,
+    wake: Arc<dyn Fn(usize) + Send + Sync>,
     scratch: Vec<u8>,
 }
 
@@ -56,15 +56,20 @@ impl TestServer {
             },
             now: Now { seconds: 1000, epoch: 1_700_000_000 },
             output: Output::new(),
-            wake: Arc::new(|| {}),
+            wake: Arc::new(|_| {}),
             scratch: Vec::new(),
         }
     }
 
     /// Lets `act` work with the context and the reply queue.
     pub fn with<R>(&mut self, act: impl FnOnce(&mut Output, &mut Context<'_>) -> R) -> R {
-        let mut context =
-            Context { service: &self.service, worker: 0, now: self.now, wake: &self.wake, scratch: &mut self.scratch };
+        let mut context = Context {
+            service: &self.service,
+            worker: 0,
+            now: self.now,
+            wake: Wake { target: &self.wake, token: 0 },
+            scratch: &mut self.scratch,
+        };
         act(&mut self.output, &mut context)
     }
 

@@ -81,6 +81,7 @@ fn fetch_marks_are_those_before_the_request() {
     server.now.seconds += 5;
     server.check("mg a h l u", "HD h0 l5");
     server.check("mg a h l t", "HD h0 l5 t-1");
+    server.check("mg a h l", "HD h1 l5");
     server.check("mg a h l", "HD h1 l0");
 }
 

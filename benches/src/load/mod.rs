@@ -1,0 +1,9 @@
+//! The client: what it sends ([`data`], [`request`], [`batch`], [`source`]), how it drives a server as fast as that
+//! answers ([`client`]) and how it drives it at a given rate ([`open`]).
+
+pub mod batch;
+pub mod client;
+pub mod data;
+pub mod open;
+pub mod request;
+pub mod source;

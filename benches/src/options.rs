@@ -1,0 +1,388 @@
+//! The command line. Every option is a row of [`FLAGS`]; parsing and the help text come from there.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::server::Binary;
+use crate::workload::{self, Entry, Parameters};
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Measure.
+    Run,
+    /// Name the workloads.
+    List,
+    /// Explain the options.
+    Help,
+}
+
+/// A checked command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What to do.
+    pub action: Action,
+    /// Names of workloads or families; none means all.
+    pub workloads: Vec<String>,
+    /// Servers; none means the defaults. The last one is the reference.
+    pub servers: Vec<Binary>,
+    /// Rounds per workload.
+    pub rounds: usize,
+    /// How long a round counts.
+    pub time: Duration,
+    /// How long a round loads before that.
+    pub warm_up: Duration,
+    /// Where to write the report, beside standard output.
+    pub output: Option<PathBuf>,
+    /// What workloads are made with.
+    pub parameters: Parameters,
+}
+
+impl Options {
+    fn new() -> Options {
+        Options {
+            action: Action::Run,
+            workloads: Vec::new(),
+            servers: Vec::new(),
+            rounds: 5,
+            time: Duration::from_secs(3),
+            warm_up: Duration::from_secs(1),
+            output: None,
+            parameters: Parameters::default(),
+        }
+    }
+
+    /// Reads the words after the program's name.
+    pub fn parse(words: &[String]) -> Result<Options, Error> {
+        let mut options = Options::new();
+        // It sets many others, so it goes before them wherever it stands.
+        if words.iter().any(|word| word == "--quick") {
+            options.rounds = 1;
+            options.time = Duration::from_secs(1);
+            options.warm_up = Duration::from_millis(200);
+            options.parameters = Parameters::quick();
+        }
+        let mut words = words.iter().peekable();
+        while let Some(word) = words.next() {
+            let (name, attached) = match word.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (word.as_str(), None),
+            };
+            let flag = FLAGS
+                .iter()
+                .find(|flag| flag.name == name)
+                .ok_or_else(|| Error::Usage(format!("unknown option {word}; see --help")))?;
+            let mut values: Vec<&str> = attached.into_iter().collect();
+            let wanted = if attached.is_some() { 0 } else { flag.values.at_most() };
+            while values.len() < wanted {
+                match words.next_if(|word| !word.starts_with("--")) {
+                    Some(value) => values.push(value),
+                    None => break,
+                }
+            }
+            if values.is_empty() != (flag.values == Values::None) {
+                let problem = if values.is_empty() { "needs a value" } else { "takes no value" };
+                return Err(Error::Usage(format!("{name} {problem}")));
+            }
+            for value in if values.is_empty() { vec![""] } else { values } {
+                (flag.apply)(&mut options, value)
+                    .map_err(|problem| Error::Usage(format!("{name} {value}: {problem}")))?;
+            }
+        }
+        Ok(options)
+    }
+
+    /// The workloads to run, in the order of the table, each once.
+    pub fn entries(&self) -> Vec<&'static Entry> {
+        let is_wanted = |entry: &&Entry| {
+            let names = |name: &String| workload::named(name).iter().any(|it| it.name == entry.name);
+            self.workloads.is_empty() || self.workloads.iter().any(names)
+        };
+        workload::ALL.iter().filter(is_wanted).collect()
+    }
+}
+
+/// How many values an option takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Values {
+    None,
+    One,
+    Several,
+}
+
+impl Values {
+    fn at_most(self) -> usize {
+        match self {
+            Values::None => 0,
+            Values::One => 1,
+            Values::Several => usize::MAX,
+        }
+    }
+}
+
+struct Flag {
+    name: &'static str,
+    values: Values,
+    shown: &'static str,
+    help: &'static str,
+    apply: fn(&mut Options, &str) -> Result<(), String>,
+}
+
+const FLAGS: &[Flag] = &[
+    Flag {
+        name: "--workload",
+        values: Values::Several,
+        shown: "NAME...",
+        help: "run only these workloads or families (get-1, density)",
+        apply: |options, value| match workload::named(value).is_empty() {
+            true => Err("no such workload; see --list".to_string()),
+            false => {
+                options.workloads.push(value.to_string());
+                Ok(())
+            }
+        },
+    },
+    Flag {
+        name: "--server",
+        values: Values::Several,
+        shown: "NAME=PATH...",
+        help: "servers in place of slabstash and memcached, the reference last; \"N=PATH -x\" adds options",
+        apply: |options, value| {
+            let binary = Binary::parse(value)?;
+            if options.servers.iter().any(|other| other.name == binary.name) {
+                return Err("there is a server of this name".to_string());
+            }
+            options.servers.push(binary);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--rounds",
+        values: Values::One,
+        shown: "N",
+        help: "rounds per workload, each on every server in turn (5)",
+        apply: |options, value| number(value, 1, 1000).map(|it| options.rounds = it as usize),
+    },
+    Flag {
+        name: "--seconds",
+        values: Values::One,
+        shown: "S",
+        help: "length of a round (3)",
+        apply: |options, value| duration(value, 0.1, 3600.0).map(|it| options.time = it),
+    },
+    Flag {
+        name: "--warm-up",
+        values: Values::One,
+        shown: "S",
+        help: "load before each round that does not count (1)",
+        apply: |options, value| duration(value, 0.0, 600.0).map(|it| options.warm_up = it),
+    },
+    Flag {
+        name: "--output",
+        values: Values::One,
+        shown: "DIR",
+        help: "write results.md, samples.csv and ratios.svg there",
+        apply: |options, value| {
+            options.output = Some(PathBuf::from(value));
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--keys",
+        values: Values::One,
+        shown: "N",
+        help: "items of most workloads (100000)",
+        apply: |options, value| number(value, 1, 100_000_000).map(|it| options.parameters.keys = it),
+    },
+    Flag {
+        name: "--cold-keys",
+        values: Values::One,
+        shown: "N",
+        help: "items of get-cold (1000000; the published figures use 4000000)",
+        apply: |options, value| number(value, 1, 100_000_000).map(|it| options.parameters.cold_keys = it),
+    },
+    Flag {
+        name: "--value-bytes",
+        values: Values::One,
+        shown: "N",
+        help: "size of values, but for workloads about sizes (100)",
+        apply: |options, value| number(value, 16, 1_000_000).map(|it| options.parameters.value_bytes = it as usize),
+    },
+    Flag {
+        name: "--connections",
+        values: Values::One,
+        shown: "N",
+        help: "in place of each workload's own number",
+        apply: |options, value| number(value, 1, 1000).map(|it| options.parameters.connections = Some(it as usize)),
+    },
+    Flag {
+        name: "--depth",
+        values: Values::One,
+        shown: "N",
+        help: "requests per batch, in place of each workload's own number",
+        apply: |options, value| number(value, 1, 1000).map(|it| options.parameters.depth = Some(it)),
+    },
+    Flag {
+        name: "--rate",
+        values: Values::One,
+        shown: "N",
+        help: "requests per second of open, in place of a share of what the reference reaches",
+        apply: |options, value| number(value, 1, 100_000_000).map(|it| options.parameters.rate = Some(it)),
+    },
+    Flag {
+        name: "--idle-connections",
+        values: Values::One,
+        shown: "N",
+        help: "connections of idle (10000)",
+        apply: |options, value| number(value, 1, 1_000_000).map(|it| options.parameters.idle_connections = it as usize),
+    },
+    Flag {
+        name: "--density-mib",
+        values: Values::One,
+        shown: "N",
+        help: "memory limit of the servers in density (256)",
+        apply: |options, value| number(value, 16, 1 << 20).map(|it| options.parameters.density_mib = it),
+    },
+    Flag {
+        name: "--quick",
+        values: Values::None,
+        shown: "",
+        help: "one round of one second each with little data: does everything work?",
+        apply: |_, _| Ok(()),
+    },
+    Flag {
+        name: "--list",
+        values: Values::None,
+        shown: "",
+        help: "name the workloads",
+        apply: |options, _| {
+            options.action = Action::List;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--help",
+        values: Values::None,
+        shown: "",
+        help: "this text",
+        apply: |options, _| {
+            options.action = Action::Help;
+            Ok(())
+        },
+    },
+];
+
+/// The text of `--help`.
+pub fn help() -> String {
+    let mut text = "slabstash-bench: slabstash and memcached side by side\n\n".to_string();
+    for flag in FLAGS {
+        let head = format!("{} {}", flag.name, flag.shown);
+        text += &format!("  {head:<22} {}\n", flag.help);
+    }
+    text
+}
+
+/// The text of `--list`.
+pub fn list() -> String {
+    let line = |entry: &Entry| format!("{:<22} {}\n", entry.name, entry.summary);
+    workload::ALL.iter().map(line).collect()
+}
+
+fn number(text: &str, min: u64, max: u64) -> Result<u64, String> {
+    let number: u64 = text.parse().map_err(|_| "not a number".to_string())?;
+    match (min..=max).contains(&number) {
+        true => Ok(number),
+        false => Err(format!("not between {min} and {max}")),
+    }
+}
+
+fn duration(text: &str, min: f64, max: f64) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    match (min..=max).contains(&seconds) {
+        true => Ok(Duration::from_secs_f64(seconds)),
+        false => Err(format!("not between {min} and {max}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options, String> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_string).collect();
+        Options::parse(&words).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check(line: &str, change: impl FnOnce(&mut Options)) {
+        let mut expected = Options::new();
+        change(&mut expected);
+        assert_eq!(parse(line), Ok(expected));
+    }
+
+    #[test]
+    fn accepted() {
+        check("", |_| {});
+        check("--rounds 7", |o| o.rounds = 7);
+        check("--rounds=7", |o| o.rounds = 7);
+        check("--seconds 0.5", |o| o.time = Duration::from_millis(500));
+        check("--warm-up 0", |o| o.warm_up = Duration::ZERO);
+        check("--list", |o| o.action = Action::List);
+        check("--output dir", |o| o.output = Some(PathBuf::from("dir")));
+        check("--keys 10 --depth 4", |o| {
+            (o.parameters.keys, o.parameters.depth) = (10, Some(4));
+        });
+        check("--workload get-1 set-1 --workload density", |o| {
+            o.workloads = ["get-1", "set-1", "density"].map(str::to_string).to_vec();
+        });
+        check("--server a=x b=y", |o| {
+            o.servers = ["a=x", "b=y"].map(|it| Binary::parse(it).unwrap()).to_vec();
+        });
+        check("--server=a=x", |o| o.servers = vec![Binary::parse("a=x").unwrap()]);
+    }
+
+    #[test]
+    fn quick_yields_to_explicit_options_on_either_side() {
+        let options = parse("--keys 5 --quick --rounds 3").unwrap();
+        assert_eq!((options.parameters.keys, options.rounds), (5, 3));
+        assert_eq!(options.time, Duration::from_secs(1));
+        assert_eq!(options.parameters.cold_keys, Parameters::quick().cold_keys);
+    }
+
+    #[test]
+    fn refused() {
+        #[track_caller]
+        fn check(line: &str, problem: &str) {
+            let text = parse(line).unwrap_err();
+            assert!(text.contains(problem), "{line}: {text}");
+        }
+        check("--nonsense", "unknown option");
+        check("get-1", "unknown option");
+        check("--rounds", "needs a value");
+        check("--rounds 1 2", "unknown option 2");
+        check("--rounds x", "not a number");
+        check("--rounds 0", "not between");
+        check("--seconds NaN", "not between");
+        check("--seconds -1", "not between");
+        check("--list=x", "takes no value");
+        check("--workload nothing", "no such workload");
+        check("--workload --list", "needs a value");
+        check("--server memcached", "NAME=PATH");
+        check("--server a=x a=y", "of this name");
+    }
+
+    #[test]
+    fn workloads_run_once_and_in_order() {
+        let options = parse("--workload set-1 get-1 set-1 open-80 open").unwrap();
+        let names: Vec<_> = options.entries().iter().map(|entry| entry.name).collect();
+        assert_eq!(names, ["get-1", "set-1", "open-50", "open-80"]);
+        assert_eq!(parse("").unwrap().entries().len(), workload::ALL.len());
+    }
+
+    #[test]
+    fn the_help_names_every_option() {
+        let text = help();
+        assert!(FLAGS.iter().all(|flag| text.contains(flag.name) && !flag.help.is_empty()));
+    }
+}

@@ -1,0 +1,206 @@
+//! The workloads: one row each in [`ALL`], one file per family. A workload says what servers it wants, prepares them
+//! once, and turns a round on one server into figures; the runner decides about order and number of the rounds.
+
+mod binary;
+mod closed;
+mod connect;
+mod density;
+mod get;
+mod idle;
+mod large;
+mod meta;
+mod multiget;
+mod open;
+mod set;
+mod two_workers;
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::load::client::Outcome;
+use crate::machine::Placement;
+use crate::metric::{Metric, Sample};
+use crate::server::meter::{Cost, Counters};
+use crate::server::{Server, Shape};
+
+/// Something to measure.
+pub trait Workload {
+    /// What servers it wants.
+    fn shape(&self) -> Shape;
+
+    /// Whether each round wants a server that has just been started; such a workload is not prepared.
+    fn is_fresh_per_round(&self) -> bool {
+        false
+    }
+
+    /// The figure that the plot compares.
+    fn headline(&self) -> Metric {
+        Metric::CpuTime
+    }
+
+    /// Fills the servers, all of which run. The last one is the reference.
+    fn prepare(&mut self, _servers: &[Server], _round: &Round) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Loads one server while the others are idle.
+    fn round(&mut self, server: &Server, round: &Round) -> Result<Sample, Error>;
+}
+
+/// The circumstances of a round.
+pub struct Round {
+    /// How long to load before it counts.
+    pub warm_up: Duration,
+    /// How long it counts.
+    pub time: Duration,
+    /// Whether perf can count.
+    pub counters: Counters,
+    /// Who has which cores.
+    pub placement: Placement,
+}
+
+/// What can be changed about workloads from the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// Items of a workload whose items fit in the processor's cache, or nearly.
+    pub keys: u64,
+    /// Items of the workload whose items do not.
+    pub cold_keys: u64,
+    /// The size of values, but for workloads about sizes.
+    pub value_bytes: usize,
+    /// In place of each workload's own number of connections.
+    pub connections: Option<usize>,
+    /// In place of each workload's own number of requests per batch.
+    pub depth: Option<u64>,
+    /// Requests per second of the open-loop workloads, in place of a share of what the reference reaches.
+    pub rate: Option<u64>,
+    /// Connections of `idle`.
+    pub idle_connections: usize,
+    /// `-m` of the density workloads.
+    pub density_mib: u64,
+}
+
+impl Default for Parameters {
+    fn default() -> Parameters {
+        Parameters {
+            keys: 100_000,
+            cold_keys: 1_000_000,
+            value_bytes: 100,
+            connections: None,
+            depth: None,
+            rate: None,
+            idle_connections: 10_000,
+            density_mib: 256,
+        }
+    }
+}
+
+impl Parameters {
+    /// Small enough for a look whether everything works.
+    pub fn quick() -> Parameters {
+        Parameters { keys: 10_000, cold_keys: 100_000, idle_connections: 500, density_mib: 16, ..Parameters::default() }
+    }
+
+    fn connections_or(&self, own: usize) -> usize {
+        self.connections.unwrap_or(own)
+    }
+
+    fn depth_or(&self, own: u64) -> u64 {
+        self.depth.unwrap_or(own)
+    }
+}
+
+/// How a workload is called and made.
+pub struct Entry {
+    /// What `--workload` takes.
+    pub name: &'static str,
+    /// One line for `--list` and the report.
+    pub summary: &'static str,
+    /// Makes it.
+    pub build: fn(&Parameters) -> Box<dyn Workload>,
+}
+
+/// Every workload, in the order of a run.
+pub const ALL: &[Entry] = &[
+    row("get-1", "50 connections, one get each", get::one),
+    row("set-1", "50 connections, one set each", set::one),
+    row("get-pipelined", "20 connections x 50 gets", get::pipelined),
+    row("set-pipelined", "20 connections x 50 sets", set::pipelined),
+    row("multiget-50", "20 connections, one get of 50 keys each", multiget::fifty),
+    row("mg-pipelined", "20 connections x 50 mg with value", meta::pipelined),
+    row("binary-getq-pipelined", "20 connections x 50 GETQ and a NOOP", binary::pipelined),
+    row("get-cold", "20 connections x 50 gets over many items", get::cold),
+    row("get-64k", "8 connections, one get of 64 KiB each", large::get_64k),
+    row("set-64k", "8 connections, one set of 64 KiB each", large::set_64k),
+    row("get-1m", "8 connections, one get of 1 MiB each", large::get_1m),
+    row("set-1m", "8 connections, one set of 1 MiB each", large::set_1m),
+    row("connect-get-close", "8 times at once: connect, get, close", connect::get_close),
+    row("idle", "memory of connections that have asked once", idle::connections),
+    row("density-10", "items held, 10-byte values", |p| density::fixed(p, 10)),
+    row("density-100", "items held, 100-byte values", |p| density::fixed(p, 100)),
+    row("density-500", "items held, 500-byte values", |p| density::fixed(p, 500)),
+    row("density-4000", "items held, 4000-byte values", |p| density::fixed(p, 4000)),
+    row("density-mixed", "items held, 8 to 8192-byte values", density::mixed),
+    row("two-workers-uniform", "two workers, 20 x 50 gets of any key", two_workers::uniform),
+    row("two-workers-hot", "two workers, 20 x 50 gets of one key", two_workers::hot),
+    row("open-50", "open loop at 50 % of the reference, 90/10", open::half),
+    row("open-80", "open loop at 80 % of the reference, 90/10", open::four_fifths),
+];
+
+const fn row(name: &'static str, summary: &'static str, build: fn(&Parameters) -> Box<dyn Workload>) -> Entry {
+    Entry { name, summary, build }
+}
+
+/// The workloads of a name, or of a family: `density` means all that begin with `density-`.
+pub fn named(name: &str) -> Vec<&'static Entry> {
+    let exact: Vec<_> = ALL.iter().filter(|entry| entry.name == name).collect();
+    if !exact.is_empty() {
+        return exact;
+    }
+    let is_member = |entry: &&Entry| entry.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
+    ALL.iter().filter(is_member).collect()
+}
+
+/// The figures that every load yields.
+fn sample(outcome: &Outcome, cost: &Cost, server: &Server) -> Result<Sample, Error> {
+    if outcome.operations == 0 {
+        return Err(server.failure("not one operation in the whole round".to_string()));
+    }
+    let operations = outcome.operations as f64;
+    let nanoseconds = outcome.elapsed.as_nanos() as f64;
+    let mut sample = Sample::new();
+    sample.insert(Metric::OperationRate, operations * 1e9 / nanoseconds);
+    sample.insert(Metric::CpuTime, cost.cpu_nanoseconds as f64 / operations);
+    sample.insert(Metric::Busy, cost.cpu_nanoseconds as f64 / nanoseconds);
+    sample.extend(cost.counts.iter().map(|&(metric, count)| (metric, count / operations)));
+    for (metric, quantile) in [(Metric::P50, 0.5), (Metric::P99, 0.99), (Metric::P999, 0.999)] {
+        sample.insert(metric, outcome.latency.value_at_quantile(quantile) as f64);
+    }
+    sample.insert(Metric::ResidentMemory, server.resident_bytes()? as f64);
+    Ok(sample)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_workload_can_be_made() {
+        for (index, entry) in ALL.iter().enumerate() {
+            assert!(ALL[..index].iter().all(|other| other.name != entry.name), "{}", entry.name);
+            let shape = (entry.build)(&Parameters::quick()).shape();
+            assert!(shape.workers >= 1 && shape.memory_mib >= 16, "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn names_and_families() {
+        let names = |name| named(name).iter().map(|entry| entry.name).collect::<Vec<_>>();
+        assert_eq!(names("get-1"), ["get-1"]);
+        assert_eq!(names("open"), ["open-50", "open-80"]);
+        assert_eq!(names("density").len(), 5);
+        assert_eq!(names("two-workers").len(), 2);
+        assert!(names("dens").is_empty());
+        assert!(names("").is_empty());
+    }
+}
