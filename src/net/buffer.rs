@@ -116,6 +116,8 @@ impl Tail {
 #[derive(Debug)]
 pub struct Pool {
     tails: Vec<Vec<u8>>,
+    // Boxed, because a connection holds one or none and is mostly idle.
+    #[allow(clippy::vec_box)]
     outputs: Vec<Box<Output>>,
     /// tails_in_use <= tails_max, unless tails_max is 0
     tails_in_use: usize,
@@ -168,7 +170,7 @@ const TAIL_BYTES_FIRST: usize = 2048;
 /// Larger tails are freed rather than kept.
 const TAIL_BYTES_KEPT: usize = READ_BUFFER_BYTES;
 /// Larger reply buffers are freed rather than kept.
-const OUTPUT_BYTES_KEPT: usize = 256 * 1024;
+const OUTPUT_BYTES_KEPT: usize = 64 * 1024;
 /// Spare tails and reply queues of a worker, each.
 const SPARES_MAX: usize = 64;
 

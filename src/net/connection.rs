@@ -173,6 +173,7 @@ impl Connection {
             && !self.is_unfinished
             && !self.is_in_value()
             && !self.session.is_watching()
+            && !self.session.has_work()
     }
 
     /// Whether replies of requests already read are still to be made or sent.
@@ -419,6 +420,7 @@ impl Connection {
             }
         }
         if self.session.receive_space().is_none() {
+            self.last_command = tools.now.seconds;
             return self.process_tail(token, output, tools);
         }
         Step::Wait
@@ -427,6 +429,10 @@ impl Connection {
     fn conclude(&mut self, progress: Progress, tools: &Tools<'_>) -> Step {
         self.is_unfinished = false;
         self.needed = 0;
+        // Only whole requests count, or a client that trickles bytes would never be idle.
+        if progress.consumed > 0 {
+            self.last_command = tools.now.seconds;
+        }
         match progress.next {
             Next::Input { bytes } => {
                 if bytes > TAIL_BYTES_MAX || self.tail.len() > TAIL_BYTES_MAX {
@@ -478,7 +484,6 @@ impl Connection {
     fn show_parsing(&mut self, now: Now) {
         self.entry.set_state(ConnectionState::ParseCommand);
         if self.last_command != now.seconds {
-            self.last_command = now.seconds;
             self.entry.last_command.store(now.seconds, Ordering::Relaxed);
         }
     }

@@ -105,3 +105,34 @@ impl Inbox {
         tokens.append(&mut self.wakes.lock());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Events, Poll, Token};
+    use std::time::Duration;
+
+    #[test]
+    fn wakes_are_kept_once_and_signalled_once() {
+        let mut poll = Poll::new().expect("a poll");
+        let waker = Waker::new(poll.registry(), Token(7)).expect("a waker");
+        let inbox = Inbox::new(waker);
+        let mut is_signalled = || {
+            let mut events = Events::with_capacity(4);
+            poll.poll(&mut events, Some(Duration::ZERO)).expect("polled");
+            !events.is_empty()
+        };
+        inbox.wake(3);
+        inbox.wake(3);
+        inbox.wake(4);
+        assert!(is_signalled());
+        inbox.wake(5);
+        assert!(!is_signalled());
+        inbox.look();
+        let mut tokens = Vec::new();
+        inbox.woken(&mut tokens);
+        assert_eq!(tokens, [3, 4, 5]);
+        inbox.stop();
+        assert!(is_signalled() && inbox.is_stopping());
+    }
+}

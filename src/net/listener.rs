@@ -152,6 +152,10 @@ fn bind(place: &Place, kind: Type, adjust: impl Fn(&Socket) -> io::Result<()>) -
         match socket.bind(&SockAddr::from(address)) {
             Ok(()) => sockets.push(socket),
             Err(cause) if cause.kind() == ErrorKind::AddrInUse => failure = Some(cause),
+            // IPv6 that is known but switched off must not keep IPv4 from serving.
+            Err(cause) if place.host.is_none() && cause.kind() == ErrorKind::AddrNotAvailable => {
+                failure = Some(cause);
+            }
             Err(cause) => {
                 return Err(BindError { context: "bind()", cause });
             }

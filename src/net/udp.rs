@@ -49,16 +49,19 @@ impl Endpoint {
         registry.register(&mut self.socket, token, Interest::READABLE)
     }
 
-    /// Notes that datagrams wait.
-    pub fn note_readable(&mut self) {
-        self.is_readable = true;
+    /// Notes that datagrams wait; true when that is news.
+    pub fn note_readable(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_readable, true)
     }
 
     /// Answers a bounded number of datagrams; true when more may wait.
     pub fn turn(&mut self, tools: &mut Tools<'_>) -> bool {
         for _ in 0..DATAGRAMS_PER_TURN {
-            if !self.is_readable || tools.is_stopping {
+            if tools.is_stopping {
                 return false;
+            }
+            if !self.is_readable {
+                break;
             }
             match self.socket.recv_from(tools.read_buffer) {
                 Ok((length, client)) => {

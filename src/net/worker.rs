@@ -109,9 +109,10 @@ impl Worker {
             for event in &events {
                 self.note(event);
             }
-            for _ in 0..self.ready.len() {
-                if let Some(token) = self.ready.pop_front() {
-                    self.turn(token);
+            for _ in 0..self.ready.len().max(TURNS_PER_POLL) {
+                match self.ready.pop_front() {
+                    Some(token) => self.turn(token),
+                    None => break,
                 }
             }
             self.run_timers();
@@ -129,18 +130,23 @@ impl Worker {
         }
         if token >= ENDPOINT_FIRST {
             if let Some(endpoint) = self.endpoints.get_mut(token - ENDPOINT_FIRST) {
-                endpoint.note_readable();
-                self.ready.push_back(token);
+                if endpoint.note_readable() {
+                    self.ready.push_back(token);
+                }
             }
             return;
         }
         let Some(connection) = self.connections.get_mut(token) else {
             return;
         };
-        let mut has_work = event.is_writable() && connection.note_writable();
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            let is_closed = event.is_read_closed() || event.is_error();
-            has_work |= connection.note_readable(is_closed);
+        // A broken connection is found out by reading or writing, whichever it waits for.
+        let is_broken = event.is_error();
+        let mut has_work = false;
+        if event.is_writable() || event.is_write_closed() || is_broken {
+            has_work |= connection.note_writable();
+        }
+        if event.is_readable() || event.is_read_closed() || is_broken {
+            has_work |= connection.note_readable(event.is_read_closed() || is_broken);
         }
         if has_work {
             self.list(token);
@@ -304,6 +310,8 @@ const WAKER: Token = Token(usize::MAX);
 const ENDPOINT_FIRST: usize = usize::MAX / 2;
 /// Events taken at once.
 const EVENTS_MAX: usize = 1024;
+/// Turns given before the next poll, however few are ready: a lone pipeline need not poll after each.
+const TURNS_PER_POLL: usize = 8;
 /// How often idle connections are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest sleep between maintenance steps, whatever the store says.
