@@ -123,9 +123,12 @@ fn run_all(program: &Program, mut cases: Vec<Case>, workers: usize) -> Vec<(Stri
                     folder: scratch_folder(number),
                     current: None,
                 };
-                while let Some(case) = lock(queue).pop_front() {
+                // The queue must not stay locked while a case runs, as it would inside a `while let`.
+                let next = || lock(queue).pop_front();
+                while let Some(case) = next() {
+                    let started = Instant::now();
                     let verdict = worker.judge(&case);
-                    print_verdict(&case.name, &verdict);
+                    print_verdict(&case.name, &verdict, started);
                     lock(verdicts).push((case.name, verdict));
                 }
             });
@@ -196,9 +199,10 @@ impl Worker<'_> {
     }
 }
 
-fn print_verdict(name: &str, verdict: &Verdict) {
+fn print_verdict(name: &str, verdict: &Verdict, started: Instant) {
+    let seconds = started.elapsed().as_secs_f64();
     match verdict {
-        Verdict::Passed { runs } => println!("test {name} ... ok ({runs} runs)"),
+        Verdict::Passed { runs } => println!("test {name} ... ok ({runs} runs, {seconds:.2}s)"),
         Verdict::Ignored(reason) => println!("test {name} ... ignored, {reason}"),
         Verdict::Failed(_) => println!("test {name} ... FAILED"),
     }
