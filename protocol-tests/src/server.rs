@@ -1,0 +1,240 @@
+//! The server under test: found, asked for its version, started on a free loopback port, and ended.
+
+use std::env;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::case::Setting;
+use crate::connection::Connection;
+use crate::packet::Packet;
+use crate::template::{Bindings, Piece};
+use crate::version::{REFERENCE, Version};
+
+/// The program to test.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Path of the binary.
+    pub path: PathBuf,
+    /// The version it is compatible with.
+    pub version: Version,
+}
+
+impl Program {
+    /// Chooses the program: `MEMCACHED`, else `SLABSTASH_TEST_SERVER`, else the slabstash built beside this test.
+    pub fn from_environment() -> Result<Program, String> {
+        let chosen = env::var_os("MEMCACHED").or_else(|| env::var_os("SLABSTASH_TEST_SERVER"));
+        let path = match chosen {
+            Some(path) => PathBuf::from(path),
+            None => built_beside_this_test()?,
+        };
+        if !path.is_file() {
+            return Err(format!(
+                "no server at {}: build it, or set SLABSTASH_TEST_SERVER or MEMCACHED",
+                path.display()
+            ));
+        }
+        let version = match env::var("SLABSTASH_TEST_SERVER_VERSION") {
+            Ok(version) => version.parse()?,
+            Err(_) => reported_version(&path)?.unwrap_or(REFERENCE),
+        };
+        Ok(Program { path, version })
+    }
+
+    /// A command that runs the program; as root it has to be told that this is meant.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.stdin(Stdio::null());
+        if is_root() {
+            command.args(["-u", "root"]);
+        }
+        command
+    }
+}
+
+/// A running server. It is killed when this is dropped, also by a panic.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// Its loopback port.
+    pub port: u16,
+    is_binary_only: bool,
+    control: Option<Connection>,
+    folder: PathBuf,
+}
+
+impl Server {
+    /// Starts a server as a case wants it; files that its options refer to are kept in `folder` while it runs.
+    pub fn start(program: &Program, setting: &Setting, folder: PathBuf) -> Result<Server, String> {
+        let mut failure = String::new();
+        for _ in 0..START_ATTEMPTS_MAX {
+            match Server::start_once(program, setting, &folder) {
+                Ok(server) => return Ok(server),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Another process may take the free port first, so this can fail for no fault of anyone.
+    fn start_once(program: &Program, setting: &Setting, folder: &Path) -> Result<Server, String> {
+        let options = write_files(setting, folder)?;
+        let port = free_port()?;
+        let mut command = program.command();
+        command
+            .args(["-l", "127.0.0.1", "-U", "0", "-p", &port.to_string()])
+            .args(&options);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command
+            .spawn()
+            .map_err(|error| format!("{}: {error}", program.path.display()))?;
+        let is_binary_only = options.windows(2).any(|pair| pair == ["-B", "binary"]);
+        let mut server = Server {
+            child,
+            port,
+            is_binary_only,
+            control: None,
+            folder: folder.to_path_buf(),
+        };
+        let deadline = Instant::now() + START_TIMEOUT;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            let ended = server.child.try_wait().map_err(|error| error.to_string())?;
+            if let Some(status) = ended {
+                return Err(format!(
+                    "{} {} ended at its start: {status}",
+                    program.path.display(),
+                    options.join(" ")
+                ));
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{} does not listen", program.path.display()));
+            }
+            thread::sleep(START_POLL);
+        }
+        Ok(server)
+    }
+
+    /// Makes the server forget every item.
+    pub fn flush(&mut self) -> Result<(), String> {
+        if self.is_binary_only {
+            let bindings = Bindings::new(REFERENCE);
+            let request = Packet::request("flush")?.build(&bindings)?;
+            return self.ask(
+                &request,
+                Piece::Packet(Box::new(Packet::response("flush")?)),
+            );
+        }
+        self.ask(b"flush_all\r\n", Piece::Bytes(b"OK\r\n".to_vec()))
+    }
+
+    /// Stores the canary.
+    pub fn set_canary(&mut self) -> Result<(), String> {
+        self.ask(
+            b"set canary 3 0 5\r\nalive\r\n",
+            Piece::Bytes(b"STORED\r\n".to_vec()),
+        )
+    }
+
+    /// Checks that the canary is still there, and so that the server still serves.
+    pub fn check_canary(&mut self) -> Result<(), String> {
+        self.ask(
+            b"get canary\r\n",
+            Piece::Bytes(b"VALUE canary 3 5\r\nalive\r\nEND\r\n".to_vec()),
+        )
+    }
+
+    /// Waits for the server to end by itself and checks its exit status.
+    pub fn expect_exit(&mut self, code: i32) -> Result<(), String> {
+        let deadline = Instant::now() + EXIT_TIMEOUT;
+        while Instant::now() < deadline {
+            match self.child.try_wait().map_err(|error| error.to_string())? {
+                Some(status) if status.code() == Some(code) => return Ok(()),
+                Some(status) => {
+                    return Err(format!("the server ended with {status} instead of {code}"));
+                }
+                None => thread::sleep(START_POLL),
+            }
+        }
+        Err("the server did not end".to_string())
+    }
+
+    fn ask(&mut self, request: &[u8], answer: Piece) -> Result<(), String> {
+        let mut connection = match self.control.take() {
+            Some(connection) => connection,
+            None => Connection::open(self.port)?,
+        };
+        connection.send(request, None);
+        connection
+            .expect(&[answer], &mut Bindings::new(REFERENCE))
+            .map_err(|error| format!("the server under '{}': {error}", request.escape_ascii()))?;
+        self.control = Some(connection);
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Writes the files of a setting and returns its options with their paths.
+fn write_files(setting: &Setting, folder: &Path) -> Result<Vec<String>, String> {
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut options = setting.options.clone();
+    for (name, content) in &setting.files {
+        let path = folder.join(name);
+        fs::write(&path, content).map_err(|error| format!("{}: {error}", path.display()))?;
+        for option in &mut options {
+            *option = option.replace(&format!("{{file:{name}}}"), &path.display().to_string());
+        }
+    }
+    Ok(options)
+}
+
+/// A loopback port nobody listens on at the moment.
+pub fn free_port() -> Result<u16, String> {
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
+    listener
+        .local_addr()
+        .map(|address| address.port())
+        .map_err(|error| error.to_string())
+}
+
+/// Whether this runs as root.
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+/// Tests run as `target/PROFILE/deps/NAME`, the daemon is `target/PROFILE/slabstash`.
+fn built_beside_this_test() -> Result<PathBuf, String> {
+    let test = env::current_exe().map_err(|error| error.to_string())?;
+    match test.parent().and_then(Path::parent) {
+        Some(folder) => Ok(folder.join("slabstash")),
+        None => Err(format!("{} is in no build folder", test.display())),
+    }
+}
+
+/// What `-V` prints as its last word, if that is a memcached release.
+fn reported_version(path: &Path) -> Result<Option<Version>, String> {
+    let output = Command::new(path).arg("-V").stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version: Option<Version> = text
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .next();
+    Ok(version.filter(|version| *version >= Version(1, 4, 0)))
+}
+
+const START_ATTEMPTS_MAX: usize = 3;
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+const START_POLL: Duration = Duration::from_millis(2);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,244 @@
+//! Runs case files against a program and reports in the words of `cargo test`.
+//!
+//! Cases are played by several workers. Each has a server of its own, so no case sees another's items or counters, and
+//! starts another one only when the next case wants other options; the queue is sorted to make that rare.
+
+use std::collections::VecDeque;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, id};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
+
+use crate::case::{Case, Setting, load_folder};
+use crate::cuts::positions;
+use crate::play::play;
+use crate::server::{Program, Server};
+
+/// What became of a case.
+enum Verdict {
+    Passed { runs: usize },
+    Ignored(String),
+    Failed(String),
+}
+
+/// Runs the case files under `folder` that the command line asks for.
+pub fn main(folder: &Path) -> ExitCode {
+    let request = match Request::from_arguments(env::args().skip(1)) {
+        Ok(request) => request,
+        Err(error) => return give_up(&error),
+    };
+    let mut cases = match load_folder(folder) {
+        Ok(cases) => cases,
+        Err(error) => return give_up(&error),
+    };
+    let total = cases.len();
+    cases.retain(|case| request.wants(&case.name));
+    if request.is_list {
+        cases
+            .iter()
+            .for_each(|case| println!("{}: test", case.name));
+        return ExitCode::SUCCESS;
+    }
+    let program = match Program::from_environment() {
+        Ok(program) => program,
+        Err(error) => return give_up(&error),
+    };
+    // A program that cannot be started at all is one failure, not hundreds.
+    if let Err(error) = Server::start(&program, &Setting::default(), scratch_folder(usize::MAX)) {
+        return give_up(&error);
+    }
+    println!(
+        "\nrunning {} tests against {} ({})",
+        cases.len(),
+        program.path.display(),
+        program.version
+    );
+    let started = Instant::now();
+    report(run_all(&program, cases, request.workers), total, started)
+}
+
+fn give_up(error: &str) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
+}
+
+/// What the command line asks for, in the words of libtest as far as they make sense here.
+struct Request {
+    filters: Vec<String>,
+    is_list: bool,
+    workers: usize,
+}
+
+impl Request {
+    fn from_arguments(arguments: impl Iterator<Item = String>) -> Result<Request, String> {
+        let mut request = Request {
+            filters: Vec::new(),
+            is_list: false,
+            workers: WORKERS,
+        };
+        let mut arguments = arguments;
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--list" => request.is_list = true,
+                "--test-threads" => {
+                    let count = arguments.next().and_then(|count| count.parse().ok());
+                    request.workers = count
+                        .filter(|count| *count > 0)
+                        .ok_or("--test-threads needs a number")?;
+                }
+                option if option.starts_with('-') => {}
+                _ => request.filters.push(argument),
+            }
+        }
+        Ok(request)
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.filters.is_empty()
+            || self
+                .filters
+                .iter()
+                .any(|filter| name.contains(filter.as_str()))
+    }
+}
+
+fn run_all(program: &Program, mut cases: Vec<Case>, workers: usize) -> Vec<(String, Verdict)> {
+    cases.sort_by_key(|case| {
+        (
+            case.setting.is_fresh,
+            case.setting.options.clone(),
+            case.setting.files.clone(),
+        )
+    });
+    let queue = Mutex::new(VecDeque::from(cases));
+    let verdicts = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for number in 0..workers {
+            let (queue, verdicts) = (&queue, &verdicts);
+            scope.spawn(move || {
+                let mut worker = Worker {
+                    program,
+                    folder: scratch_folder(number),
+                    current: None,
+                };
+                // The queue must not stay locked while a case runs, as it would inside a `while let`.
+                let next = || lock(queue).pop_front();
+                while let Some(case) = next() {
+                    let started = Instant::now();
+                    let verdict = worker.judge(&case);
+                    print_verdict(&case.name, &verdict, started);
+                    lock(verdicts).push((case.name, verdict));
+                }
+            });
+        }
+    });
+    verdicts
+        .into_inner()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Locks a queue or a list, which a panic elsewhere cannot leave half changed.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn scratch_folder(number: usize) -> PathBuf {
+    env::temp_dir().join(format!("protocol-tests-{}-{number}", id()))
+}
+
+struct Worker<'p> {
+    program: &'p Program,
+    folder: PathBuf,
+    /// The server kept for the next case, and what it was started for.
+    current: Option<(Server, Setting)>,
+}
+
+impl Worker<'_> {
+    fn judge(&mut self, case: &Case) -> Verdict {
+        if let Some(needs) = case
+            .setting
+            .needs
+            .filter(|needs| *needs > self.program.version)
+        {
+            return Verdict::Ignored(format!("needs {needs}"));
+        }
+        let writes = match self.run(case, None) {
+            Ok(writes) => writes,
+            Err(error) => return Verdict::Failed(error),
+        };
+        let cuts = positions(&writes, case.setting.cut);
+        for cut in &cuts {
+            if let Err(error) = self.run(case, Some(*cut)) {
+                return Verdict::Failed(format!("cut at {cut}: {error}"));
+            }
+        }
+        Verdict::Passed {
+            runs: 1 + cuts.len(),
+        }
+    }
+
+    fn run(&mut self, case: &Case, cut: Option<usize>) -> Result<Vec<Vec<u8>>, String> {
+        let setting = &case.setting;
+        let kept = self.current.take().filter(|(_, kept)| {
+            !setting.is_fresh && kept.options == setting.options && kept.files == setting.files
+        });
+        let mut server = match kept {
+            Some((server, _)) => server,
+            None => Server::start(self.program, setting, self.folder.clone())?,
+        };
+        // After a failure the server's state is anybody's guess, so it is not kept.
+        let writes = play(case, cut, self.program.version, &mut server)?;
+        if !setting.is_fresh {
+            self.current = Some((server, setting.clone()));
+        }
+        Ok(writes)
+    }
+}
+
+fn print_verdict(name: &str, verdict: &Verdict, started: Instant) {
+    let seconds = started.elapsed().as_secs_f64();
+    match verdict {
+        Verdict::Passed { runs } => println!("test {name} ... ok ({runs} runs, {seconds:.2}s)"),
+        Verdict::Ignored(reason) => println!("test {name} ... ignored, {reason}"),
+        Verdict::Failed(_) => println!("test {name} ... FAILED"),
+    }
+}
+
+fn report(verdicts: Vec<(String, Verdict)>, total: usize, started: Instant) -> ExitCode {
+    let (mut passed, mut ignored, mut played, mut failures) = (0, 0, 0, Vec::new());
+    let judged = verdicts.len();
+    for (name, verdict) in verdicts {
+        match verdict {
+            Verdict::Passed { runs } => (passed, played) = (passed + 1, played + runs),
+            Verdict::Ignored(_) => ignored += 1,
+            Verdict::Failed(error) => failures.push((name, error)),
+        }
+    }
+    failures.sort();
+    if !failures.is_empty() {
+        println!("\nfailures:\n");
+        for (name, error) in &failures {
+            println!("---- {name} ----\n{error}\n");
+        }
+    }
+    println!(
+        "\ntest result: {}. {passed} passed; {} failed; {ignored} ignored; 0 measured; {} filtered out; {played} runs; \
+         finished in {:.2}s\n",
+        if failures.is_empty() { "ok" } else { "FAILED" },
+        failures.len(),
+        total - judged,
+        started.elapsed().as_secs_f64(),
+    );
+    if failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs wait for replies most of the time, so more workers than processors are fine.
+const WORKERS: usize = 6;
