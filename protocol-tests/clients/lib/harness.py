@@ -79,8 +79,17 @@ def eventually(call, tries=50, pause_seconds=0.1):
     return call()
 
 
+def until(call, tries=80, pause_seconds=0.1):
+    """Whether the call came to something true in time."""
+    for _ in range(tries):
+        if settle(call):
+            return True
+        time.sleep(pause_seconds)
+    return False
+
+
 def settle(call):
-    """The result, or None where the client raises: for reads of a dead node."""
+    """The result, or None where the client raises: for calls to a dead node."""
     try:
         return call()
     except Exception:
