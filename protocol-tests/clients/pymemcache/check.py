@@ -9,6 +9,9 @@ from pymemcache.client.base import Client
 from pymemcache.client.hash import HashClient
 from pymemcache.exceptions import MemcacheClientError, MemcacheIllegalInputError, MemcacheServerError
 
+# Long enough that no try of the dead node falls into the checks without it.
+DEAD_SECONDS = 3
+
 
 def connect(server):
     return Client(address(server), timeout=5, connect_timeout=5, default_noreply=False, no_delay=True)
@@ -130,7 +133,7 @@ def check_restart(client):
 
 def check_nodes(one, two):
     client = HashClient([address(one), address(two)], timeout=5, connect_timeout=5, default_noreply=False,
-                        retry_attempts=0, dead_timeout=1, ignore_exc=True)
+                        retry_attempts=0, dead_timeout=DEAD_SECONDS, ignore_exc=True)
     values = {f"node:{number}": b"%d" % number for number in range(NODE_KEYS)}
     equal("two nodes: every key is stored", client.set_many(values), [])
     equal("two nodes: every key is found", client.get_many(list(values)), values)
@@ -144,7 +147,7 @@ def check_nodes(one, two):
     check("a node dies: the other takes its keys", all(client.set(key, value) for key, value in values.items()))
     equal("a node dies: every key is found again", client.get_many(list(values)), values)
     ask("start 2")
-    time.sleep(1.2)
+    time.sleep(DEAD_SECONDS + 0.2)
     check("the node is back: every key is stored", all(client.set(key, value) for key, value in values.items()))
     equal("the node is back: it has the keys it had", set(connect(two).get_many(list(values))), on_two)
 
