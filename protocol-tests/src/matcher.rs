@@ -112,7 +112,7 @@ fn match_any(
     input: &[u8],
     bindings: &mut Bindings,
 ) -> Result<Outcome, String> {
-    let mut needs_more = true;
+    let mut needs_more = false;
     for length in 0..=input.len() {
         let mut tried = bindings.clone();
         if let Some(name) = name {
@@ -125,15 +125,13 @@ fn match_any(
                 *bindings = tried;
                 return Ok(Outcome::Match(total));
             }
-            Outcome::More => return Ok(Outcome::More),
+            Outcome::More => needs_more = true,
             Outcome::Mismatch => {}
         }
-        if input
-            .get(length)
-            .is_some_and(|byte| matches!(byte, b'\r' | b'\n'))
-        {
-            needs_more = false;
-            break;
+        match input.get(length) {
+            None => needs_more = true,
+            Some(b'\r' | b'\n') => break,
+            Some(_) => {}
         }
     }
     Ok(if needs_more {
@@ -158,8 +156,7 @@ fn match_units(
                 *bindings = tried;
                 return Ok(Outcome::Match(total));
             }
-            Outcome::More => return Ok(Outcome::More),
-            Outcome::Mismatch => {}
+            Outcome::More | Outcome::Mismatch => {}
         }
         match unit_bytes(&input[length..]) {
             Some(bytes) => length += bytes,

@@ -4,7 +4,8 @@ use std::env;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -197,14 +198,21 @@ fn write_files(setting: &Setting, folder: &Path) -> Result<Vec<String>, String> 
     Ok(options)
 }
 
-/// A loopback port nobody listens on at the moment.
+/// A loopback port nobody listens on at the moment, and that nobody else is likely to take before it is used.
+///
+/// The system's own choice is no good: it gives the same port to several askers, and to outgoing connections. So ports
+/// are counted up below its range, from a place that differs between processes.
 pub fn free_port() -> Result<u16, String> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
-    listener
-        .local_addr()
-        .map(|address| address.port())
-        .map_err(|error| error.to_string())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..PORTS {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let offset = (process::id().wrapping_mul(PORTS_APART).wrapping_add(number)) % PORTS;
+        let port = u16::try_from(FIRST_PORT + offset).map_err(|error| error.to_string())?;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err("no free port".to_string())
 }
 
 /// Whether this runs as root.
@@ -233,6 +241,13 @@ fn reported_version(path: &Path) -> Result<Option<Version>, String> {
         .next();
     Ok(version.filter(|version| *version >= Version(1, 4, 0)))
 }
+
+/// Linux gives ports from 32768 on to outgoing connections.
+const FIRST_PORT: u32 = 12_000;
+const PORTS: u32 = 20_000;
+
+/// A prime, so that processes with neighbouring ids begin far from each other.
+const PORTS_APART: u32 = 7919;
 
 const START_ATTEMPTS_MAX: usize = 3;
 const START_TIMEOUT: Duration = Duration::from_secs(10);
