@@ -32,9 +32,7 @@ fn refused_command_lines() {
         if !row.options.contains("-l ") {
             command.args(["-l", "127.0.0.1"]);
         }
-        command
-            .args(["-p", &port.to_string()])
-            .args(folder.words(row.options));
+        command.args(["-p", &port.to_string()]).args(folder.words(row.options));
         command.env("MEMCACHED_PORT_FILENAME", &port_file);
         let Some(output) = run(command) else {
             failures.push(format!("{}: did not end", row.options));
@@ -42,10 +40,7 @@ fn refused_command_lines() {
         };
         let line = first_line(&output);
         if output.status.code() != Some(row.code) || !line.ends_with(row.message) {
-            failures.push(format!(
-                "{}: {}, {line}, not {}, {}",
-                row.options, output.status, row.code, row.message
-            ));
+            failures.push(format!("{}: {}, {line}, not {}, {}", row.options, output.status, row.code, row.message));
         }
         // The file is written when all sockets are bound.
         if port_file.exists() {
@@ -53,13 +48,7 @@ fn refused_command_lines() {
             fs::remove_file(&port_file).unwrap();
         }
     }
-    assert!(
-        failures.is_empty(),
-        "{} of {}:\n{}",
-        failures.len(),
-        REFUSED.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), REFUSED.len(), failures.join("\n"));
 }
 
 /// What a resolver says of a name there is not depends on the machine.
@@ -70,10 +59,7 @@ fn a_name_that_does_not_resolve() {
     command.args(["-p", &free_port().unwrap().to_string(), "-l", "fooble"]);
     let output = run(command).unwrap();
     assert_eq!(output.status.code(), Some(71));
-    assert!(
-        first_line(&output).starts_with("getaddrinfo(): "),
-        "{output:?}"
-    );
+    assert!(first_line(&output).starts_with("getaddrinfo(): "), "{output:?}");
 }
 
 #[test]
@@ -90,27 +76,14 @@ fn a_refused_command_line_leaves_no_unix_socket() {
 #[test]
 fn command_lines_that_only_ask() {
     let program = Program::from_environment().unwrap();
-    for options in [
-        "-V",
-        "--version",
-        "-h",
-        "--help",
-        "-i",
-        "--license",
-        "-p 1 -V",
-        "-a x -V",
-        "-m 100 -vv -V",
-        "-p1 -h",
-    ] {
+    for options in
+        ["-V", "--version", "-h", "--help", "-i", "--license", "-p 1 -V", "-a x -V", "-m 100 -vv -V", "-p1 -h"]
+    {
         let mut command = Command::new(&program.path);
         command.args(options.split(' '));
         let output = run(command).unwrap();
         assert_eq!(output.status.code(), Some(0), "{options}");
-        assert_eq!(
-            first_line(&output),
-            format!("memcached {}", program.version),
-            "{options}"
-        );
+        assert_eq!(first_line(&output), format!("memcached {}", program.version), "{options}");
     }
 }
 
@@ -120,15 +93,9 @@ fn the_help_names_the_options_there_are() {
     let mut command = Command::new(&program.path);
     command.arg("-h");
     let help = String::from_utf8(run(command).unwrap().stdout).unwrap();
-    for option in [
-        "--port=",
-        "--udp-port=",
-        "--unix-socket=",
-        "--listen=",
-        "--threads=",
-        "--memory-limit=",
-        "--max-item-size=",
-    ] {
+    for option in
+        ["--port=", "--udp-port=", "--unix-socket=", "--listen=", "--threads=", "--memory-limit=", "--max-item-size="]
+    {
         assert!(help.contains(option), "{option}");
     }
 }
@@ -152,22 +119,13 @@ fn root_has_to_say_so() {
 #[test]
 fn the_table_has_no_row_twice() {
     for (index, row) in REFUSED.iter().enumerate() {
-        assert!(
-            REFUSED[..index]
-                .iter()
-                .all(|other| other.options != row.options),
-            "{}",
-            row.options
-        );
+        assert!(REFUSED[..index].iter().all(|other| other.options != row.options), "{}", row.options);
     }
 }
 
 /// Runs a command that should end soon; `None` if it had to be killed.
 fn run(mut command: Command) -> Option<Output> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     // What is printed here fits into a pipe, so nobody needs to read while waiting.
@@ -184,16 +142,8 @@ fn run(mut command: Command) -> Option<Output> {
 
 /// The first line on the error output, or on the other one if that is empty: builds of memcached differ there.
 fn first_line(output: &Output) -> String {
-    let text = if output.stderr.is_empty() {
-        &output.stdout
-    } else {
-        &output.stderr
-    };
-    String::from_utf8_lossy(text)
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_string()
+    let text = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+    String::from_utf8_lossy(text).lines().next().unwrap_or_default().to_string()
 }
 
 /// A folder with password files, removed at the end.
@@ -203,8 +153,7 @@ struct Folder {
 
 impl Folder {
     fn new(name: &str) -> Folder {
-        let path =
-            std::env::temp_dir().join(format!("protocol-tests-{}-{name}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("protocol-tests-{}-{name}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         fs::write(path.join("good"), "user:pass\n").unwrap();
         fs::write(path.join("bad"), "no colon\n").unwrap();
@@ -213,11 +162,8 @@ impl Folder {
 
     fn words(&self, options: &str) -> Vec<String> {
         let file = |name: &str| Path::new(&self.path).join(name).display().to_string();
-        let word = |word: &str| {
-            word.replace("{good}", &file("good"))
-                .replace("{bad}", &file("bad"))
-                .replace("{empty}", "")
-        };
+        let word =
+            |word: &str| word.replace("{good}", &file("good")).replace("{bad}", &file("bad")).replace("{empty}", "");
         options.split(' ').map(word).collect()
     }
 }
@@ -229,21 +175,11 @@ impl Drop for Folder {
 }
 
 const fn row(options: &'static str, code: i32, message: &'static str) -> Row {
-    Row {
-        needs: Version(1, 6, 18),
-        options,
-        code,
-        message,
-    }
+    Row { needs: Version(1, 6, 18), options, code, message }
 }
 
 const fn new_row(options: &'static str, code: i32, message: &'static str) -> Row {
-    Row {
-        needs: REFERENCE,
-        options,
-        code,
-        message,
-    }
+    Row { needs: REFERENCE, options, code, message }
 }
 
 #[rustfmt::skip]

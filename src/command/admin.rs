@@ -295,7 +295,7 @@ fn reassign(source: &[u8], target: &[u8], context: &Context<'_>) -> Answer {
     let (Some(source), Some(target)) = (parse_i32(source), parse_i32(target)) else {
         return BAD_FORMAT;
     };
-    match store.reassign(source, target) {
+    match store.reassign(source, target, context.now) {
         Reassign::Running => OK,
         Reassign::Busy => Answer::Line("BUSY currently processing reassign request"),
         Reassign::BadClass => Answer::Line("BADCLASS invalid src or dst class id"),

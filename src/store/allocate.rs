@@ -51,13 +51,17 @@ impl Partition {
         }
         if self.shared.config.has_evictions && class != 0 {
             let bytes = self.shared.bins.row(class).span_bytes();
-            while self.free_span(class, bytes, now) {
+            // Evictions of large values of this class help as well: enough of them make a span.
+            while self.free_span(class, bytes, now) || self.evict_from(class, now) {
                 if self.add_span(class, bin) {
                     return self.spans.take(class, bin);
                 }
             }
             for peer in peers {
-                while peer.try_lock().is_some_and(|mut peer| peer.free_span(class, bytes, now)) {
+                while peer
+                    .try_lock()
+                    .is_some_and(|mut peer| peer.free_span(class, bytes, now) || peer.evict_from(class, now))
+                {
                     if self.add_span(class, bin) {
                         return self.spans.take(class, bin);
                     }
@@ -214,6 +218,18 @@ impl Partition {
         }
         self.shared.budget.give_back(class, freed);
         freed > 0
+    }
+
+    /// Gives the class the memory of a span that holds nothing.
+    pub(super) fn free_empty_span(&mut self, class: usize) -> bool {
+        if self.spans.count(class) == 0 {
+            return false;
+        }
+        let empty = self.spans.emptiest(class).filter(|facts| facts.used == 0);
+        let Some(memory) = empty.and_then(|facts| self.spans.remove(facts.span)) else { return false };
+        self.shared.budget.give_back(class, memory.len());
+        self.shared.budget.unmap(memory);
+        true
     }
 
     /// Evicts what is in the emptiest span of a class and removes it; returns its size.

@@ -128,18 +128,6 @@ impl ChunkPool {
         true
     }
 
-    /// Adds free chunks to a class, at most `count`; returns how many the budget allowed.
-    pub fn grow(&self, class: usize, count: usize) -> usize {
-        let chunks = &mut self.state.lock()[class];
-        for made in 0..count {
-            match self.make(class, chunks) {
-                Some(chunk) => chunks.free.push(chunk),
-                None => return made,
-            }
-        }
-        count
-    }
-
     /// Frees the memory of `count` chunks, all of them free, on account of the oldest page; returns how many live
     /// chunks of that page were kept, or `None` when fewer chunks are free.
     pub fn release_page(&self, class: usize, count: usize) -> Option<usize> {

@@ -2,8 +2,8 @@
 //!
 //! An item carries the coarse second of its last touch. A flush at once covers everything touched so far, the current
 //! second included; so that what is stored after it in the same second lives, the item clock runs ahead of the wall
-//! clock from then on until that has caught up. A delayed flush covers what was touched before its second, from its
-//! second on. A later flush never brings back what an earlier one covered.
+//! clock from then on until that has caught up. A delayed flush becomes a flush at once when its time has come, by the
+//! first lookup or store that sees it. A later flush never brings back what an earlier one covered.
 
 use crate::base::sync::{AtomicU32, Ordering};
 use crate::base::time::Now;
@@ -13,7 +13,7 @@ use crate::base::time::Now;
 pub struct FlushMarks {
     /// Items touched at or before this item-clock second are dead.
     through: AtomicU32,
-    /// From this coarse second plus one on, items touched at or before it are dead; 0 is none.
+    /// At this coarse second everything dies; 0 is none.
     delayed: AtomicU32,
     /// What `stats settings` shows as `oldest`.
     shown: AtomicU32,
@@ -23,34 +23,50 @@ impl FlushMarks {
     /// The item clock: what a touch at `now` writes into an item.
     #[inline]
     pub fn touch_time(&self, now: Now) -> u32 {
+        self.settle(now);
         now.seconds.max(self.through.load(Ordering::Relaxed) + 1)
     }
 
     /// Whether an item touched at `time` is covered.
     #[inline]
     pub fn is_covered(&self, time: u32, now: Now) -> bool {
-        if time <= self.through.load(Ordering::Relaxed) {
-            return true;
-        }
+        self.settle(now);
+        time <= self.through.load(Ordering::Relaxed)
+    }
+
+    /// Carries out a delayed flush whose time has come.
+    #[inline]
+    fn settle(&self, now: Now) {
         let delayed = self.delayed.load(Ordering::Relaxed);
-        delayed != 0 && time <= delayed && delayed <= now.seconds
+        if delayed != 0 && delayed <= now.seconds {
+            self.settle_at(delayed);
+        }
+    }
+
+    #[cold]
+    fn settle_at(&self, delayed: u32) {
+        if self.delayed.compare_exchange(delayed, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.cover(delayed);
+        }
+    }
+
+    /// Covers everything that the item clock has touched up to coarse second `seconds`.
+    fn cover(&self, seconds: u32) {
+        let through = self.through.load(Ordering::Relaxed);
+        self.through.fetch_max(seconds.max(through.saturating_add(1)).min(u32::MAX - 1), Ordering::Relaxed);
     }
 
     /// A flush at once.
     pub fn flush_now(&self, now: Now) {
-        let through = self.through.load(Ordering::Relaxed);
-        self.through.store(now.seconds.max(through.saturating_add(1)).min(u32::MAX - 1), Ordering::Relaxed);
         self.delayed.store(0, Ordering::Relaxed);
+        self.cover(now.seconds);
         self.shown.store(now.seconds.saturating_sub(1), Ordering::Relaxed);
     }
 
-    /// A flush at coarse second `at`.
+    /// A flush at coarse second `at`. As in memcached it comes a second early: what is stored in that last second lives.
     pub fn flush_at(&self, at: u32, now: Now) {
-        let mark = at.saturating_sub(1);
-        let earlier = self.delayed.load(Ordering::Relaxed);
-        if earlier <= now.seconds {
-            self.through.fetch_max(earlier, Ordering::Relaxed);
-        }
+        self.settle(now);
+        let mark = at.saturating_sub(1).max(1);
         self.delayed.store(mark, Ordering::Relaxed);
         self.shown.store(mark, Ordering::Relaxed);
     }
@@ -85,10 +101,23 @@ mod tests {
     #[test]
     fn a_delayed_flush_waits_and_does_not_bring_back() {
         let marks = FlushMarks::default();
+        let before = marks.touch_time(at(100));
         marks.flush_at(110, at(100));
-        assert!(!marks.is_covered(100, at(108)) && marks.is_covered(100, at(109)));
-        assert!(!marks.is_covered(110, at(111)));
+        assert!(!marks.is_covered(before, at(108)) && marks.is_covered(before, at(109)));
+        let after = marks.touch_time(at(109));
+        assert!(!marks.is_covered(after, at(111)));
         marks.flush_at(200, at(120));
-        assert!(marks.is_covered(100, at(120)) && !marks.is_covered(115, at(120)));
+        assert!(marks.is_covered(before, at(120)) && !marks.is_covered(after, at(120)));
+    }
+
+    #[test]
+    fn a_delayed_flush_covers_what_the_clock_ran_ahead_for() {
+        let marks = FlushMarks::default();
+        (0..5).for_each(|_| marks.flush_now(at(100)));
+        let ahead = marks.touch_time(at(100));
+        assert!(ahead > 102);
+        marks.flush_at(102, at(100));
+        assert!(!marks.is_covered(ahead, at(100)) && marks.is_covered(ahead, at(101)));
+        assert!(!marks.is_covered(marks.touch_time(at(101)), at(101)));
     }
 }

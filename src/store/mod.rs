@@ -233,7 +233,7 @@ impl Store {
             if let Some(chunk) = self.shared.chunks.take(class) {
                 return Some(chunk);
             }
-            if !self.evict_oldest(class, now) {
+            if !self.free_empty_span(class) && !self.evict_oldest(class, now) {
                 break;
             }
         }
@@ -245,6 +245,11 @@ impl Store {
         }
         self.count(class as u8, |counters, _| counters.outofmemory += 1);
         None
+    }
+
+    /// Gives a class the memory of one of its spans that holds nothing. Only a class with items of both kinds has some.
+    fn free_empty_span(&self, class: usize) -> bool {
+        self.partitions.iter().any(|partition| partition.lock().free_empty_span(class))
     }
 
     /// Evicts the item of a class that was touched longest ago, in whatever partition it is.

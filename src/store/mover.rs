@@ -20,6 +20,9 @@ const ITEMS_PER_STEP: usize = 256;
 /// Steps after which stealing a page is given up: a page has at most 2^15 slots of 32 bytes.
 const STEAL_STEPS_MAX: usize = 4096;
 
+/// Steps that `slabs reassign` does at once, so that a small page has moved when the client hears of it.
+const STEPS_AT_ONCE: usize = 64;
+
 /// Stuck steps after which a move may evict even though memory is not full.
 const STUCK_STEPS_MAX: u32 = 200;
 
@@ -100,7 +103,19 @@ enum Step {
 impl Store {
     /// `slabs reassign`: starts moving a page from class `source` (-1 for any, 0 for the pool) to class `target` (0 for
     /// the pool).
-    pub fn reassign(&self, source: i32, target: i32) -> Reassign {
+    pub fn reassign(&self, source: i32, target: i32, now: Now) -> Reassign {
+        let started = self.start_reassign(source, target);
+        if started == Reassign::Running {
+            for _ in 0..STEPS_AT_ONCE {
+                if !self.move_step(now) {
+                    break;
+                }
+            }
+        }
+        started
+    }
+
+    fn start_reassign(&self, source: i32, target: i32) -> Reassign {
         let mut mover = self.mover.lock();
         if mover.is_running() {
             return Reassign::Busy;
@@ -119,7 +134,8 @@ impl Store {
         if !has_spare {
             return Reassign::NoSpare;
         }
-        mover.start(source, target, 1, counts.is_full() && counts.pool == 0);
+        // As in memcached, a page that an operator asks for may cost evictions.
+        mover.start(source, target, 1, true);
         Reassign::Running
     }
 
@@ -220,18 +236,10 @@ impl Store {
         }
     }
 
-    /// Gives up chunks of large values worth `excess` bytes, if enough are free or may be added first.
+    /// Gives up chunks of large values worth `excess` bytes, if so many are free.
     fn free_chunks(&self, job: &Job, mover: &mut Mover, excess: usize) -> bool {
         let chunks = &self.shared.chunks;
-        let (live, free) = chunks.counts(job.source);
-        let wanted = excess.div_ceil(chunks.cost(job.source));
-        if live + free == 0 || live + free < wanted {
-            return false;
-        }
-        if free < wanted && chunks.grow(job.source, wanted - free) < wanted - free {
-            return false;
-        }
-        match chunks.release_page(job.source, wanted) {
+        match chunks.release_page(job.source, excess.div_ceil(chunks.cost(job.source))) {
             Some(rescued) => {
                 mover.chunk_rescues += rescued as u64;
                 true

@@ -116,7 +116,7 @@ fn run(config: Config, seed: u64, steps: usize, sizes: &[usize]) -> u64 {
                 let classes = i32::from(store.class_largest());
                 let pick = |random: &mut Random| random.next(classes as u64 + 1) as i32;
                 let (source, target) = (pick(&mut random), pick(&mut random));
-                let _ = store.reassign(if random.next(3) == 0 { -1 } else { source }, target);
+                let _ = store.reassign(if random.next(3) == 0 { -1 } else { source }, target, moment);
             }
             97 if random.next(50) == 0 => {
                 store.flush(None, moment);
@@ -210,4 +210,28 @@ fn large_values_are_views_of_chunks() {
     let mut bytes = Vec::new();
     Value::Large(&held).copy_to(&mut bytes);
     assert!(bytes == value, "the value changed under a reader");
+}
+
+#[test]
+fn a_full_class_of_chunks_gives_a_page_up() {
+    // Once the mover stepped for ever: the class had no chunk free and one span of small slots besides.
+    let config = Config { memory_limit_bytes: 12 << 20, slab_chunk_max: 16384, ..small(1) };
+    let store = Store::new(config, Arc::default());
+    let evictions =
+        |store: &Store| -> u64 { store.snapshot().classes.iter().map(|class| class.counters.evicted).sum() };
+    for (size, name) in [(15_000, 'b'), (2000, 's'), (30_000, 'c')] {
+        let before = evictions(&store);
+        let mut number = 0;
+        while evictions(&store) == before {
+            set(&store, format!("{name}{number}").as_bytes(), &vec![1; size], 0, 0, now(100)).expect("stored");
+            number += 1;
+        }
+    }
+    for pages in 1..6 {
+        assert_eq!(store.reassign(23, 0, now(100)), Reassign::Running);
+        for step in 0..2000 {
+            store.maintain(0, 1, now(100 + step / 100));
+        }
+        assert_eq!(store.snapshot().counters.slabs_moved, pages);
+    }
 }
