@@ -13,6 +13,7 @@ use super::Store;
 use super::automove::{Automove, Sample};
 use super::maintain::{Evacuated, Tally};
 use super::slab::budget::PageCounts;
+use super::slab::spans::SpanFacts;
 
 /// Items moved in a step.
 const ITEMS_PER_STEP: usize = 256;
@@ -37,6 +38,8 @@ struct Job {
     /// Pages still to be moved.
     pages: usize,
     is_evicting: bool,
+    /// Asked for by `slabs reassign`.
+    is_manual: bool,
     stuck_steps: u32,
     /// The span being emptied: partition and number.
     span: Option<(usize, usize)>,
@@ -88,7 +91,7 @@ impl Mover {
     }
 
     fn start(&mut self, source: usize, target: usize, pages: usize, is_evicting: bool) {
-        self.job = Some(Job { source, target, pages, is_evicting, stuck_steps: 0, span: None });
+        self.job = Some(Job { source, target, pages, is_evicting, is_manual: false, stuck_steps: 0, span: None });
     }
 }
 
@@ -135,7 +138,8 @@ impl Store {
             return Reassign::NoSpare;
         }
         // As in memcached, a page that an operator asks for may cost evictions.
-        mover.start(source, target, 1, true);
+        mover.job =
+            Some(Job { source, target, pages: 1, is_evicting: true, is_manual: true, stuck_steps: 0, span: None });
         Reassign::Running
     }
 
@@ -203,13 +207,7 @@ impl Store {
         if self.free_chunks(job, mover, excess) {
             return Step::More;
         }
-        let emptiest = self
-            .partitions
-            .iter()
-            .enumerate()
-            .filter_map(|(number, partition)| Some((number, partition.lock().spans.emptiest(job.source)?)))
-            .min_by_key(|(_, facts)| (facts.used, facts.age));
-        if let Some((partition, facts)) = emptiest {
+        if let Some((partition, facts)) = self.next_span(job) {
             job.span = Some((partition, facts.span));
             return Step::More;
         }
@@ -218,6 +216,20 @@ impl Store {
             return Step::More;
         }
         Step::Stuck("busy_active")
+    }
+
+    /// The span to empty next: the oldest when an operator asks, as in memcached, else the cheapest.
+    fn next_span(&self, job: &Job) -> Option<(usize, SpanFacts)> {
+        let spans = self.partitions.iter().enumerate().filter_map(|(number, partition)| {
+            let spans = &partition.lock().spans;
+            let facts = if job.is_manual { spans.oldest(job.source) } else { spans.emptiest(job.source) };
+            Some((number, facts?))
+        });
+        if job.is_manual {
+            spans.min_by_key(|(_, facts)| facts.age)
+        } else {
+            spans.min_by_key(|(_, facts)| (facts.used, facts.age))
+        }
     }
 
     fn evacuate_step(&self, job: &mut Job, mover: &mut Mover, partition: usize, span: usize, now: Now) -> Step {
@@ -327,7 +339,7 @@ impl Store {
                 None => return false,
             },
         };
-        let mut job = Job { source, target, pages: 1, is_evicting: true, stuck_steps: 0, span: None };
+        let mut job = Job { source, target, pages: 1, is_evicting: true, is_manual: false, stuck_steps: 0, span: None };
         for _ in 0..STEAL_STEPS_MAX {
             match self.job_step(&mut job, &mut mover, now) {
                 Step::Ready => return self.shared.budget.move_page(source, target),

@@ -268,17 +268,20 @@ impl Spans {
 
     /// The span of a class that is cheapest to empty: fewest live slots, then oldest.
     pub fn emptiest(&self, class: usize) -> Option<SpanFacts> {
-        let mut best: Option<SpanFacts> = None;
-        for (number, span) in self.spans.iter().enumerate().skip(1) {
-            if usize::from(span.class) != class || span.memory.is_none() || span.is_leaving {
-                continue;
-            }
-            let facts = SpanFacts { span: number, used: usize::from(span.used), age: span.age };
-            if best.is_none_or(|best| (facts.used, facts.age) < (best.used, best.age)) {
-                best = Some(facts);
-            }
-        }
-        best
+        self.of_class(class).min_by_key(|facts| (facts.used, facts.age))
+    }
+
+    /// The span of a class that was assigned first.
+    pub fn oldest(&self, class: usize) -> Option<SpanFacts> {
+        self.of_class(class).min_by_key(|facts| facts.age)
+    }
+
+    /// Spans of a class that are not being emptied.
+    fn of_class(&self, class: usize) -> impl Iterator<Item = SpanFacts> {
+        self.spans.iter().enumerate().skip(1).filter_map(move |(number, span)| {
+            let is_candidate = usize::from(span.class) == class && span.memory.is_some() && !span.is_leaving;
+            is_candidate.then_some(SpanFacts { span: number, used: usize::from(span.used), age: span.age })
+        })
     }
 
     fn list(&mut self, number: usize) {
