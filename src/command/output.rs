@@ -5,6 +5,9 @@
 //! large:                                      at ------^ chunks of b
 //! ```
 //! The worker sends the segments in order with one vectored write and calls [`Output::advance`].
+//!
+//! UDP sends each response in datagrams of its own, so its queue keeps where they begin; see
+//! [`Output::with_boundaries`]. A response answers a request, or one key of a multiget.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -32,12 +35,40 @@ pub struct Output {
     inserts: VecDeque<Insert>,
     /// Bytes in `inserts` still to be sent.
     insert_bytes: usize,
+    /// Where responses begin, in ascending order; `None` where nobody asks. Some may be empty.
+    boundaries: Option<Vec<usize>>,
 }
 
 impl Output {
     /// An empty queue.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty queue that keeps where responses begin. It is sent as a whole and then cleared.
+    pub fn with_boundaries() -> Self {
+        Self { boundaries: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Says that what is appended from here on is a response of its own.
+    #[inline]
+    pub fn begin_response(&mut self) {
+        if self.boundaries.is_some() {
+            self.add_boundary();
+        }
+    }
+
+    #[cold]
+    fn add_boundary(&mut self) {
+        let position = self.pending();
+        if let Some(boundaries) = &mut self.boundaries {
+            boundaries.push(position);
+        }
+    }
+
+    /// Where responses begin, counted in bytes from the first; kept until [`Output::clear`].
+    pub fn boundaries(&self) -> &[usize] {
+        self.boundaries.as_deref().unwrap_or_default()
     }
 
     /// The buffer to append reply bytes to. Only append.
@@ -91,6 +122,10 @@ impl Output {
                 self.insert_bytes -= insert.length - insert.start;
             }
         }
+        let position = self.pending();
+        if let Some(boundaries) = &mut self.boundaries {
+            boundaries.retain(|&boundary| boundary <= position);
+        }
     }
 
     /// Drops everything that was not sent.
@@ -99,6 +134,9 @@ impl Output {
         self.sent = 0;
         self.inserts.clear();
         self.insert_bytes = 0;
+        if let Some(boundaries) = &mut self.boundaries {
+            boundaries.clear();
+        }
     }
 
     /// Fills `slices` with what is to be sent next, in order; returns how many were filled.
@@ -168,4 +206,33 @@ impl Output {
 pub struct Mark {
     bytes: usize,
     inserts: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boundaries_go_with_what_is_taken_back() {
+        let mut output = Output::with_boundaries();
+        output.begin_response();
+        output.push(b"END\r\n");
+        output.begin_response();
+        let mark = output.mark();
+        output.push(b"VALUE");
+        output.begin_response();
+        output.push(b"VALUE");
+        assert_eq!(output.boundaries(), [0, 5, 10]);
+        output.truncate(mark);
+        assert_eq!(output.boundaries(), [0, 5]);
+        output.clear();
+        assert_eq!(output.boundaries(), []);
+    }
+
+    #[test]
+    fn boundaries_are_kept_only_on_demand() {
+        let mut output = Output::new();
+        output.begin_response();
+        assert_eq!(output.boundaries(), []);
+    }
 }

@@ -74,6 +74,7 @@ fn many(lookup: Lookup, keys: &[u8], descriptor: i32, output: &mut Output, conte
                 return pause(keys, left);
             }
             let (key, hash) = (batch.keys[index], batch.hashes[index]);
+            output.begin_response();
             one(lookup, key, hash, descriptor, output, context);
         }
         if batch.has_bad_key {

@@ -194,6 +194,7 @@ impl Session {
             turn: turn.mark,
             descriptor: self.descriptor,
         };
+        output.begin_response();
         let step = text::execute(&line, output, context);
         let line_end = bytes - text.len();
         self.scanned = 0;

@@ -95,14 +95,13 @@ impl Acceptor {
         let token = Token(self.listeners.len());
         listener.register(self.poll.registry(), token)?;
         let descriptor = listener.descriptor();
-        let entry = Arc::new(ConnectionEntry::new(
+        let entry = self.service.connections.open(ConnectionEntry::new(
             descriptor,
-            listener.text(),
-            String::new(),
+            listener.text().into(),
+            "".into(),
             ConnectionState::Listening,
             self.service.clock.now().seconds,
         ));
-        self.service.connections.open(Arc::clone(&entry));
         let protocol = protocol_text(listener.protocol);
         log::debug!("<{descriptor} server listening ({protocol})");
         self.listeners.push(Listening { listener, entry, is_pending: true });
@@ -182,14 +181,13 @@ impl Acceptor {
         }
         let listening = &self.listeners[index];
         let protocol = listening.listener.protocol;
-        let entry = Arc::new(ConnectionEntry::new(
+        let entry = table.open(ConnectionEntry::new(
             descriptor,
-            peer.text(),
-            listening.entry.address.clone(),
+            peer.text().into(),
+            Arc::clone(&listening.entry.address),
             ConnectionState::NewCommand,
             self.service.clock.now().seconds,
         ));
-        table.open(Arc::clone(&entry));
         match protocol {
             ProtocolChoice::Negotiate => {
                 log::debug!("<{descriptor} new auto-negotiating client connection");

@@ -1,4 +1,4 @@
-//! The UDP transport: one request datagram, one fresh session, one group of reply datagrams.
+//! The UDP transport: one request datagram, one fresh session, one group of reply datagrams for each response.
 //!
 //! ```text
 //!   0       2        4      6          8
@@ -8,9 +8,11 @@
 //! ignored without an answer. Replies repeat the id, count from 0, carry their number of datagrams as `total` and 0 as
 //! `reserved`. What does not fit the socket's send buffer is lost, as datagrams are; nothing is queued.
 //!
-//! memcached numbers each response object anew, so that a multi-key get is answered by one group per key and a client
-//! cannot know the last one. Here the whole reply is one group. memcached also keeps a half-received `set` and takes
-//! the next datagrams, of any client, for its value; here a request ends with its datagram.
+//! Each request in the datagram has its response, and so has each key of a multiget, the last one's with `END`. As in
+//! memcached every response is a group of datagrams that is numbered anew, so that a client knows the end of a multiget
+//! only by looking. memcached also sends a datagram without payload, `total` 0, for an empty response that comes first;
+//! here it has none. And memcached keeps a half-received `set` and takes the next datagrams, of any client, for its
+//! value; here a request ends with its datagram.
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,13 +37,22 @@ pub struct Endpoint {
     _entry: Arc<ConnectionEntry>,
     is_readable: bool,
     datagram: Vec<u8>,
+    output: Output,
     reply: Vec<u8>,
 }
 
 impl Endpoint {
     /// An endpoint on `socket`.
     pub fn new(socket: UdpSocket, protocol: ProtocolChoice, entry: Arc<ConnectionEntry>) -> Self {
-        Self { socket, protocol, _entry: entry, is_readable: false, datagram: Vec::new(), reply: Vec::new() }
+        Self {
+            socket,
+            protocol,
+            _entry: entry,
+            is_readable: false,
+            datagram: Vec::new(),
+            output: Output::with_boundaries(),
+            reply: Vec::new(),
+        }
     }
 
     /// Registers the socket.
@@ -80,7 +91,6 @@ impl Endpoint {
     }
 
     fn answer(&mut self, length: usize, id: u16, client: SocketAddr, tools: &mut Tools<'_>) {
-        let mut output = tools.pool.output();
         let payload = &tools.read_buffer[HEADER_BYTES..length];
         let mut context = Context {
             service: tools.service,
@@ -90,24 +100,44 @@ impl Endpoint {
             scratch: tools.scratch,
         };
         let mut session = Session::new(self.protocol, self.socket.as_raw_fd());
-        converse(&mut session, payload, &mut output, &mut context);
+        converse(&mut session, payload, &mut self.output, &mut context);
         self.reply.clear();
-        drain(&mut output, &mut self.reply);
-        tools.pool.give_output(output);
-        let counters = &tools.service.workers[tools.worker];
-        for datagram in Datagrams::new(id, &self.reply) {
+        drain(&mut self.output, &mut self.reply);
+        let sent = self.send(id, client);
+        tools.service.workers[tools.worker].bytes_written.add(sent);
+        self.output.clear();
+        self.output.shrink(REPLY_BYTES_KEPT);
+        self.reply.clear();
+        self.reply.shrink_to(REPLY_BYTES_KEPT);
+    }
+
+    /// Sends the reply; returns how many bytes went out.
+    fn send(&mut self, id: u16, client: SocketAddr) -> u64 {
+        let mut bytes = 0;
+        let responses = responses(&self.reply, self.output.boundaries());
+        for datagram in responses.flat_map(|response| Datagrams::new(id, response)) {
             self.datagram.clear();
             datagram.write(&mut self.datagram);
             match self.socket.send_to(&self.datagram, client) {
-                Ok(sent) => counters.bytes_written.add(sent as u64),
+                Ok(sent) => bytes += sent as u64,
                 Err(_) => break,
             }
         }
-        self.reply.shrink_to(REPLY_BYTES_KEPT);
+        bytes
     }
 }
 
-/// Lets a session answer one payload, as far as one group of datagrams may go.
+/// The responses of a reply. Some may be empty.
+fn responses<'a>(reply: &'a [u8], boundaries: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
+    let mut begin = 0;
+    boundaries.iter().copied().chain([reply.len()]).map(move |end| {
+        let response = reply.get(begin..end).unwrap_or_default();
+        begin = end;
+        response
+    })
+}
+
+/// Lets a session answer one payload, as far as one reply may go.
 fn converse(session: &mut Session, payload: &[u8], output: &mut Output, context: &mut Context<'_>) {
     let mut rest = payload;
     for _ in 0..YIELDS_MAX {
@@ -150,14 +180,14 @@ impl Request {
     }
 }
 
-/// A reply cut into datagrams.
+/// A response cut into datagrams.
 struct Datagrams<'a> {
     id: u16,
     total: u16,
     pieces: std::iter::Enumerate<std::slice::Chunks<'a, u8>>,
 }
 
-/// One datagram of a reply.
+/// One datagram of a response.
 struct Datagram<'a> {
     id: u16,
     number: u16,
@@ -166,7 +196,7 @@ struct Datagram<'a> {
 }
 
 impl<'a> Datagrams<'a> {
-    /// Nothing for an empty reply, and for one that cannot be numbered.
+    /// Nothing for an empty response, and for one that cannot be numbered.
     fn new(id: u16, reply: &'a [u8]) -> Self {
         let count = reply.len().div_ceil(PAYLOAD_BYTES_MAX);
         let (total, reply) = match u16::try_from(count) {
@@ -246,6 +276,18 @@ mod tests {
         check_reply(1392, &[1392]);
         check_reply(1393, &[1392, 1]);
         check_reply(3000, &[1392, 1392, 216]);
+    }
+
+    #[test]
+    fn responses_are_numbered_by_themselves() {
+        let check = |boundaries: &[usize], expected: &[&[u8]]| {
+            let found: Vec<&[u8]> = responses(b"abcde", boundaries).filter(|piece| !piece.is_empty()).collect();
+            assert_eq!(found, expected, "{boundaries:?}");
+        };
+        check(&[], &[b"abcde"]);
+        check(&[0], &[b"abcde"]);
+        check(&[0, 0, 3, 3], &[b"abc", b"de"]);
+        check(&[0, 1, 5, 5], &[b"a", b"bcde"]);
     }
 
     #[test]

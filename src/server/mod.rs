@@ -286,14 +286,13 @@ fn spawn(name: String, ending: &Sender<()>, run: impl FnOnce() + Send + 'static)
 }
 
 fn open_endpoint(service: &Service, endpoint: UdpEndpoint) -> Endpoint {
-    let entry = Arc::new(ConnectionEntry::new(
+    let entry = service.connections.open(ConnectionEntry::new(
         endpoint.descriptor,
-        endpoint.text,
-        String::new(),
+        endpoint.text.into(),
+        "".into(),
         ConnectionState::Read,
         service.clock.now().seconds,
     ));
-    service.connections.open(Arc::clone(&entry));
     log::debug!("<{} server listening (udp)", endpoint.descriptor);
     Endpoint::new(endpoint.socket, endpoint.protocol, entry)
 }

@@ -1,5 +1,8 @@
 //! The table of open connections, for `stats conns`, `curr_connections` and the like. Entries are written by the worker
-//! that owns the connection and read by whoever asks for statistics.
+//! that owns the connection and read by whoever asks for statistics. An entry knows its place in the table, so that
+//! opening and closing take the same time however many are open.
+
+use slab::Slab;
 
 use crate::base::sync::{Arc, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
 
@@ -27,9 +30,11 @@ pub struct ConnectionEntry {
     /// Descriptor number.
     pub descriptor: i32,
     /// Peer address as shown (`tcp:127.0.0.1:4000`), or a listener's own.
-    pub address: String,
+    pub address: Arc<str>,
     /// The listener it came from; empty for listeners.
-    pub listen_address: String,
+    pub listen_address: Arc<str>,
+    /// Its key in the table's `entries`, from [`ConnectionTable::open`] on.
+    slot: usize,
     state: AtomicU8,
     /// Replies queued.
     pub replies_waiting: AtomicU32,
@@ -38,11 +43,11 @@ pub struct ConnectionEntry {
 }
 
 impl ConnectionEntry {
-    /// A new entry in state `state`.
+    /// A new entry in state `state`. It is in no table yet.
     pub fn new(
         descriptor: i32,
-        address: String,
-        listen_address: String,
+        address: Arc<str>,
+        listen_address: Arc<str>,
         state: ConnectionState,
         now_seconds: u32,
     ) -> Self {
@@ -50,6 +55,7 @@ impl ConnectionEntry {
             descriptor,
             address,
             listen_address,
+            slot: usize::MAX,
             state: AtomicU8::new(state as u8),
             replies_waiting: AtomicU32::new(0),
             last_command: AtomicU32::new(now_seconds),
@@ -84,7 +90,7 @@ impl ConnectionEntry {
 /// All open connections and listeners, with the counters that go with opening and closing them.
 #[derive(Default, Debug)]
 pub struct ConnectionTable {
-    entries: Mutex<Vec<Arc<ConnectionEntry>>>,
+    entries: Mutex<Slab<Arc<ConnectionEntry>>>,
     /// Connections ever opened, listeners included.
     pub total: AtomicU64,
     /// Connections refused by maxconns_fast.
@@ -101,18 +107,21 @@ pub struct ConnectionTable {
 
 impl ConnectionTable {
     /// Adds a connection or listener.
-    pub fn open(&self, entry: Arc<ConnectionEntry>) {
+    pub fn open(&self, mut entry: ConnectionEntry) -> Arc<ConnectionEntry> {
         let mut entries = self.entries.lock();
-        entries.push(entry);
+        let vacant = entries.vacant_entry();
+        entry.slot = vacant.key();
+        let entry = Arc::clone(vacant.insert(Arc::new(entry)));
         self.total.fetch_add(1, Ordering::Relaxed);
         self.structures.fetch_max(entries.len() as u64, Ordering::Relaxed);
+        entry
     }
 
-    /// Takes a connection out.
+    /// Takes a connection out. It is one of this table's; a second time does nothing.
     pub fn close(&self, entry: &Arc<ConnectionEntry>) {
         let mut entries = self.entries.lock();
-        if let Some(position) = entries.iter().position(|other| Arc::ptr_eq(other, entry)) {
-            entries.swap_remove(position);
+        if entries.get(entry.slot).is_some_and(|other| Arc::ptr_eq(other, entry)) {
+            entries.remove(entry.slot);
         }
     }
 
@@ -123,7 +132,7 @@ impl ConnectionTable {
 
     /// Replies queued on all connections.
     pub fn replies_waiting(&self) -> u64 {
-        self.entries.lock().iter().map(|entry| u64::from(entry.replies_waiting.load(Ordering::Relaxed))).sum()
+        self.entries.lock().iter().map(|(_, entry)| u64::from(entry.replies_waiting.load(Ordering::Relaxed))).sum()
     }
 
     /// `stats reset`.
@@ -135,8 +144,42 @@ impl ConnectionTable {
 
     /// All entries, sorted by descriptor.
     pub fn list(&self) -> Vec<Arc<ConnectionEntry>> {
-        let mut list = self.entries.lock().clone();
+        let mut list: Vec<_> = self.entries.lock().iter().map(|(_, entry)| Arc::clone(entry)).collect();
         list.sort_by_key(|entry| entry.descriptor);
         list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(descriptor: i32) -> ConnectionEntry {
+        ConnectionEntry::new(descriptor, "tcp:a".into(), "".into(), ConnectionState::Read, 1)
+    }
+
+    #[track_caller]
+    fn check(table: &ConnectionTable, descriptors: &[i32]) {
+        let listed: Vec<i32> = table.list().iter().map(|entry| entry.descriptor).collect();
+        assert_eq!(listed, descriptors);
+        assert_eq!(table.count(), descriptors.len());
+    }
+
+    #[test]
+    fn a_closed_entry_takes_no_other_with_it() {
+        let table = ConnectionTable::default();
+        let opened = [7, 5, 6].map(|descriptor| table.open(entry(descriptor)));
+        check(&table, &[5, 6, 7]);
+        table.close(&opened[1]);
+        check(&table, &[6, 7]);
+        let again = table.open(entry(5));
+        table.close(&opened[1]);
+        check(&table, &[5, 6, 7]);
+        table.close(&again);
+        table.close(&opened[0]);
+        table.close(&opened[2]);
+        check(&table, &[]);
+        assert_eq!(table.total.load(Ordering::Relaxed), 4);
+        assert_eq!(table.structures.load(Ordering::Relaxed), 3);
     }
 }

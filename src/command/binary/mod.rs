@@ -210,6 +210,7 @@ impl BinaryState {
         if prefix_bytes > PREFIX_BYTES_MAX {
             return Step::stop(0, Next::Close(CloseReason::Error));
         }
+        output.begin_response();
         let echo = Echo::of(&header);
         let Some(value_bytes) = header.value_bytes() else {
             return Step::break_off(prefix_bytes, echo, Status::UnknownCommand, output);

@@ -4,7 +4,6 @@ use super::super::admin_testing::{Fixture, NOW, text};
 use super::super::output::Output;
 use super::classes::{items_of, slabs_of};
 use super::*;
-use crate::base::sync::Arc;
 use crate::stats::connections::{ConnectionEntry, ConnectionState};
 use crate::store::snapshot::{ClassSnapshot, Snapshot};
 use crate::store::{self, Tuning};
@@ -109,7 +108,7 @@ fn general_values_come_from_their_sources() {
     service.workers[3].auth_cmds.add(3);
     service.connections.is_accepting.store(1, Ordering::Relaxed);
     for descriptor in [26, 27] {
-        service.connections.open(Arc::new(entry(descriptor, "tcp:a")));
+        service.connections.open(entry(descriptor, "tcp:a"));
     }
     service.store.count(1, |_, counters| counters.get_misses += 4);
     fixture.set(b"key", b"value", 0, 0, false);
@@ -147,8 +146,8 @@ fn reset_keeps_the_present_state() {
     let fixture = Fixture::new();
     let service = &fixture.service;
     service.workers[1].cmd_flush.add(2);
-    service.connections.open(Arc::new(entry(26, "tcp:a")));
-    service.connections.open(Arc::new(entry(27, "tcp:b")));
+    service.connections.open(entry(26, "tcp:a"));
+    service.connections.open(entry(27, "tcp:b"));
     service.prefixes.set_enabled(true);
     service.prefixes.record_set(b"a:b");
     fixture.set(b"key", b"value", 0, 0, false);
@@ -249,24 +248,24 @@ fn settings_show_live_values() {
 }
 
 fn entry(descriptor: i32, address: &str) -> ConnectionEntry {
-    ConnectionEntry::new(descriptor, address.to_owned(), String::new(), ConnectionState::Listening, 62)
+    ConnectionEntry::new(descriptor, address.into(), "".into(), ConnectionState::Listening, 62)
 }
 
 #[test]
 fn connections_are_listed_by_descriptor() {
     let fixture = Fixture::new();
     let connections = &fixture.service.connections;
-    let client = Arc::new(ConnectionEntry::new(
+    let client = ConnectionEntry::new(
         27,
-        "tcp:127.0.0.1:46486".to_owned(),
-        "tcp:127.0.0.1:11211".to_owned(),
+        "tcp:127.0.0.1:46486".into(),
+        "tcp:127.0.0.1:11211".into(),
         ConnectionState::ParseCommand,
         90,
-    ));
+    );
     client.replies_waiting.store(3, Ordering::Relaxed);
     connections.open(client);
-    connections.open(Arc::new(entry(26, "tcp:127.0.0.1:11211")));
-    connections.open(Arc::new(entry(25, "udp:0.0.0.0:11211")));
+    connections.open(entry(26, "tcp:127.0.0.1:11211"));
+    connections.open(entry(25, "udp:0.0.0.0:11211"));
     assert_eq!(
         stats(&fixture, "stats conns"),
         "STAT 25:UDP UDP\r\n\
