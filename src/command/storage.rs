@@ -72,7 +72,7 @@ pub(super) fn execute(
         Fit::TooLarge => StoreError::TooLarge,
     };
     record(line.key, context);
-    event_lines::refused(mode, error, line.key, descriptor, context);
+    event_lines::refused(mode.name(), error, line.key, descriptor, context);
     let reply = refuse(mode, line.key, error, descriptor, context);
     Step::Swallow { bytes: value_bytes + ENDING.len(), reply: Cow::Borrowed(quiet(reply, line.is_noreply)) }
 }

@@ -9,10 +9,14 @@ use crate::store::value::{LargeBuffer, NewValue};
 use crate::store::{Fit, StoreError};
 
 use super::super::apply::{self, Mode, StoreRequest, Stored};
+use super::super::event_lines;
 use super::super::meta::KeyBuffer;
 use super::super::output::Output;
 use super::super::service::Context;
 use super::{BinaryState, Outcome, Packet, State, Step};
+
+/// What watchers see as the command of a refused packet: memcached does not tell them.
+const REFUSED_NAME: &str = "null";
 
 /// A storage command without its key and value.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +115,7 @@ impl BinaryState {
         let storage = Storage::new(packet, context);
         let (key, value_bytes) = (packet.key, packet.value_bytes);
         let prefix_bytes = packet.header.prefix_bytes();
-        let refusal = match service.store.fit(key.len(), value_bytes, storage.flags) {
+        let error = match service.store.fit(key.len(), value_bytes, storage.flags) {
             Fit::Inline => {
                 let packet_bytes = prefix_bytes + value_bytes;
                 let Some(value) = packet.rest.get(..value_bytes) else {
@@ -129,15 +133,21 @@ impl BinaryState {
                         self.state = State::Value(Box::new(Receiving { storage, key: KeyBuffer::new(key), buffer }));
                         return Step { consumed: prefix_bytes, outcome: Outcome::Continued };
                     }
-                    Err(StoreError::TooLarge) => Status::TooLarge,
-                    Err(StoreError::NoMemory) => Status::NoMemory,
+                    Err(error) => error,
                 }
             }
-            Fit::TooLarge => Status::TooLarge,
+            Fit::TooLarge => StoreError::TooLarge,
         };
         service.prefixes.record_set(key);
         storage.forget_old(key, context);
-        self.swallow_first(prefix_bytes, value_bytes, storage.echo, refusal, output)
+        if !matches!(storage.command, Command::Append | Command::Prepend) {
+            event_lines::refused(REFUSED_NAME, error, key, descriptor, context);
+        }
+        let status = match error {
+            StoreError::TooLarge => Status::TooLarge,
+            StoreError::NoMemory => Status::NoMemory,
+        };
+        self.swallow_first(prefix_bytes, value_bytes, storage.echo, status, output)
     }
 
     /// Takes what has come of a large value; stores it when it is complete.
