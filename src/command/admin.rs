@@ -247,9 +247,9 @@ fn crawl(token: &[u8], context: &Context<'_>) -> Answer {
         Some(Target::Hash) => Answer::Line("ERROR an unknown error happened"),
         Some(Target::Classes(0)) => NOTHING_TO_CRAWL,
         Some(Target::Classes(classes)) => match store.crawl(classes, context.now) {
-            Crawl::Started => OK,
+            // memcached crawls empty classes like any other.
+            Crawl::Started | Crawl::NotStarted => OK,
             Crawl::Busy => Answer::Line("BUSY currently processing crawler request"),
-            Crawl::NotStarted => NOTHING_TO_CRAWL,
         },
     }
 }
