@@ -24,7 +24,7 @@ struct Insert {
 }
 
 /// The reply queue of a connection.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub struct Output {
     bytes: Vec<u8>,
     /// Bytes of `bytes` already sent: sent <= bytes.len()
@@ -32,12 +32,37 @@ pub struct Output {
     inserts: VecDeque<Insert>,
     /// Bytes in `inserts` still to be sent.
     insert_bytes: usize,
+    /// Replies this turn may still begin.
+    replies_left: u32,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Output {
-    /// An empty queue.
+    /// An empty queue, for any number of replies.
     pub fn new() -> Self {
-        Self::default()
+        Self { bytes: Vec::new(), sent: 0, inserts: VecDeque::new(), insert_bytes: 0, replies_left: REPLIES_UNLIMITED }
+    }
+
+    /// Says how many replies may begin from now on; `None` is any number.
+    #[inline]
+    pub fn allow_replies(&mut self, count: Option<u32>) {
+        self.replies_left = count.unwrap_or(REPLIES_UNLIMITED);
+    }
+
+    /// Takes a reply out of those allowed; false when none is left.
+    #[inline]
+    #[must_use]
+    pub fn begin_reply(&mut self) -> bool {
+        if self.replies_left == 0 {
+            return false;
+        }
+        self.replies_left -= 1;
+        true
     }
 
     /// The buffer to append reply bytes to. Only append.
@@ -162,6 +187,9 @@ impl Output {
         }
     }
 }
+
+/// More than one turn can begin.
+const REPLIES_UNLIMITED: u32 = u32::MAX;
 
 /// A position in an [`Output`].
 #[derive(Clone, Copy, Debug)]

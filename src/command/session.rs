@@ -146,6 +146,7 @@ impl Session {
             return Progress { consumed: 0, next: Next::Input { bytes: self.wanted } };
         }
         self.wanted = 0;
+        output.allow_replies(context.service.config.replies_per_turn_max());
         let mut turn = Turn {
             input,
             consumed: 0,
@@ -187,6 +188,10 @@ impl Session {
             }
             Found::TooLong => return self.close(Next::Abort(CloseReason::Error)),
         };
+        if !output.begin_reply() {
+            context.counters().response_obj_oom.add(1);
+            return self.close(Next::Abort(CloseReason::Error));
+        }
         let line = Line {
             text,
             bytes,
@@ -335,9 +340,11 @@ impl Session {
         let Some(keys) = rest.get(..*left) else {
             return Some(Next::Input { bytes: *left + 1 });
         };
+        // The rest of a list that began within the limit of replies is bounded by the turn.
+        output.allow_replies(None);
         match retrieval::look_up(*lookup, keys, self.descriptor, output, context) {
-            // The keys were checked when the list was interrupted.
-            Looked::Done | Looked::BadKey => {
+            // The keys were checked when the list was interrupted, and replies are not counted here.
+            Looked::Done | Looked::BadKey | Looked::NoReplies => {
                 let line_end = match rest.get(keys.len()..) {
                     Some([b'\r', ..]) => 2,
                     _ => 1,
