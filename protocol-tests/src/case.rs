@@ -128,12 +128,8 @@ pub fn load_folder(folder: &Path) -> Result<Vec<Case>, String> {
     files.sort();
     let mut cases = Vec::new();
     for file in files {
-        let text =
-            fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let name = file
-            .strip_prefix(folder)
-            .unwrap_or(&file)
-            .with_extension("");
+        let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let name = file.strip_prefix(folder).unwrap_or(&file).with_extension("");
         cases.extend(parse_file(&name.display().to_string(), &text)?);
     }
     Ok(cases)
@@ -150,15 +146,10 @@ pub fn parse_file(name: &str, text: &str) -> Result<Vec<Case>, String> {
     };
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
-        reader
-            .read_line(number, line)
-            .map_err(|error| format!("{name}.case:{number}: {error}"))?;
+        reader.read_line(number, line).map_err(|error| format!("{name}.case:{number}: {error}"))?;
     }
     for (index, case) in reader.cases.iter().enumerate() {
-        if reader.cases[..index]
-            .iter()
-            .any(|other| other.name == case.name)
-        {
+        if reader.cases[..index].iter().any(|other| other.name == case.name) {
             return Err(format!("'{}' exists twice", case.name));
         }
     }
@@ -171,10 +162,7 @@ fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> 
         let path = entry.map_err(fail)?.path();
         if path.is_dir() {
             collect_files(&path, files)?;
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "case")
-        {
+        } else if path.extension().is_some_and(|extension| extension == "case") {
             files.push(path);
         }
     }
@@ -201,19 +189,12 @@ impl Reader<'_> {
         }
         if let Some(title) = line.strip_prefix("== ") {
             let name = format!("{}: {title}", self.file);
-            self.cases.push(Case {
-                name,
-                setting: self.defaults.clone(),
-                steps: Vec::new(),
-            });
+            self.cases.push(Case { name, setting: self.defaults.clone(), steps: Vec::new() });
             self.connection = "main".to_string();
             self.is_open = false;
             return Ok(());
         }
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             self.connection = name.to_string();
             self.is_open = false;
             return Ok(());
@@ -223,9 +204,7 @@ impl Reader<'_> {
         }
         match line.split_once(": ") {
             Some(("pause", milliseconds)) => {
-                let pause = milliseconds
-                    .parse()
-                    .map_err(|_| format!("'{milliseconds}' is no number"))?;
+                let pause = milliseconds.parse().map_err(|_| format!("'{milliseconds}' is no number"))?;
                 self.push(number, Action::Pause(pause))
             }
             Some((name, value)) => {
@@ -261,22 +240,11 @@ impl Reader<'_> {
             "bin" => vec![Piece::Packet(Box::new(Packet::response(text)?))],
             _ => return Err(format!("cannot read '{line}'")),
         };
-        let last = self
-            .cases
-            .last_mut()
-            .and_then(|case| case.steps.last_mut())
-            .filter(|_| self.is_open);
+        let last = self.cases.last_mut().and_then(|case| case.steps.last_mut()).filter(|_| self.is_open);
         match last.map(|step| &mut step.action) {
             Some(Action::Send(open)) if is_send => open.extend(pieces),
             Some(Action::Expect(open)) if !is_send => open.extend(pieces),
-            _ => self.push(
-                number,
-                if is_send {
-                    Action::Send(pieces)
-                } else {
-                    Action::Expect(pieces)
-                },
-            )?,
+            _ => self.push(number, if is_send { Action::Send(pieces) } else { Action::Expect(pieces) })?,
         }
         Ok(())
     }
@@ -284,11 +252,7 @@ impl Reader<'_> {
     fn push(&mut self, line: usize, action: Action) -> Result<(), String> {
         self.is_open = true;
         let case = self.cases.last_mut().ok_or("a step outside a case")?;
-        case.steps.push(Step {
-            line,
-            connection: self.connection.clone(),
-            action,
-        });
+        case.steps.push(Step { line, connection: self.connection.clone(), action });
         Ok(())
     }
 }
@@ -297,31 +261,16 @@ fn set(setting: &mut Setting, name: &str, value: &str) -> Result<(), String> {
     let (word, reason) = value.split_once(' ').unwrap_or((value, ""));
     match (name, word) {
         ("needs", _) => setting.needs = Some(value.parse()?),
-        ("options", _) => {
-            setting.options = value.split_ascii_whitespace().map(str::to_string).collect()
-        }
-        ("file", name) => setting
-            .files
-            .push((name.to_string(), crate::template::expand_constant(reason)?)),
+        ("options", _) => setting.options = value.split_ascii_whitespace().map(str::to_string).collect(),
+        ("file", name) => setting.files.push((name.to_string(), crate::template::expand_constant(reason)?)),
         ("fresh", _) => setting.is_fresh = true,
         ("canary", "yes") => setting.has_canary = true,
-        ("exit", code) => {
-            setting.exit = Some(
-                code.parse()
-                    .map_err(|_| format!("'{code}' is no exit status"))?,
-            )
-        }
+        ("exit", code) => setting.exit = Some(code.parse().map_err(|_| format!("'{code}' is no exit status"))?),
         ("cut" | "reset" | "end", _) if reason.is_empty() => {
             return Err(format!("'{name}' needs a reason"));
         }
         ("cut", "no") => setting.cut = CutRule::AtMost(0),
-        ("cut", count) => {
-            setting.cut = CutRule::AtMost(
-                count
-                    .parse()
-                    .map_err(|_| format!("'{count}' is no count"))?,
-            )
-        }
+        ("cut", count) => setting.cut = CutRule::AtMost(count.parse().map_err(|_| format!("'{count}' is no count"))?),
         ("reset", "no") => setting.is_unreset = true,
         ("end", "open") => setting.is_left_open = true,
         _ => return Err(format!("unknown directive '{name}: {value}'")),
@@ -336,7 +285,8 @@ mod tests {
 
     #[test]
     fn groups_lines_into_steps() {
-        let text = "needs: 1.6.18\n\n== one\n# note\n> a\n>> b\n\n> c\n< d\n< e\n[other]\n< f\n<close\n== two\n>x 00 ff\n";
+        let text =
+            "needs: 1.6.18\n\n== one\n# note\n> a\n>> b\n\n> c\n< d\n< e\n[other]\n< f\n<close\n== two\n>x 00 ff\n";
         let cases = parse_file("f", text).unwrap();
         assert_eq!(cases.len(), 2);
         assert_eq!(cases[0].name, "f: one");

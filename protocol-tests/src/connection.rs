@@ -26,15 +26,8 @@ impl Connection {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(fail)?;
         stream.set_nodelay(true).map_err(fail)?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(fail)?;
-        stream
-            .set_write_timeout(Some(REPLY_TIMEOUT))
-            .map_err(fail)?;
-        Ok(Connection {
-            stream,
-            received: Vec::new(),
-            first_sent: None,
-            is_ended: false,
-        })
+        stream.set_write_timeout(Some(REPLY_TIMEOUT)).map_err(fail)?;
+        Ok(Connection { stream, received: Vec::new(), first_sent: None, is_ended: false })
     }
 
     /// Sends bytes, in two writes if `cut` falls inside of them.
@@ -79,10 +72,7 @@ impl Connection {
                 Err(error) => return Err(self.failure(&error)),
             }
         }
-        Err(format!(
-            "received {} instead of a close",
-            self.received.escape_short()
-        ))
+        Err(format!("received {} instead of a close", self.received.escape_short()))
     }
 
     /// Checks that the server has nothing else to say, by asking for something in whatever protocol was spoken.
@@ -92,16 +82,10 @@ impl Connection {
         }
         let (question, answer) = match self.first_sent {
             None => return Ok(()),
-            Some(0x80) => (
-                Packet::request("noop opaque=0000beef")?,
-                Packet::response("noop opaque=0000beef")?,
-            ),
+            Some(0x80) => (Packet::request("noop opaque=0000beef")?, Packet::response("noop opaque=0000beef")?),
             Some(_) => {
                 self.send(b"mn\r\n", None);
-                return self.expect(
-                    &[Piece::Bytes(b"MN\r\n".to_vec())],
-                    &mut Bindings::new(crate::version::REFERENCE),
-                );
+                return self.expect(&[Piece::Bytes(b"MN\r\n".to_vec())], &mut Bindings::new(crate::version::REFERENCE));
             }
         };
         let mut bindings = Bindings::new(crate::version::REFERENCE);

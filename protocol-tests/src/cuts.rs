@@ -23,9 +23,7 @@ pub fn positions(writes: &[Vec<u8>], rule: CutRule) -> Vec<usize> {
     if all.len() <= limit {
         return all;
     }
-    (0..limit)
-        .map(|index| all[index * all.len() / limit])
-        .collect()
+    (0..limit).map(|index| all[index * all.len() / limit]).collect()
 }
 
 fn around_structure(write: &[u8]) -> BTreeSet<usize> {
@@ -82,18 +80,7 @@ mod tests {
         write.extend(b"\r\n");
         let cuts = positions(&[write.clone()], CutRule::Everywhere);
         assert!(cuts.len() < POSITIONS_MAX);
-        for expected in [
-            1,
-            16,
-            17,
-            18,
-            2047,
-            2048,
-            16384,
-            16385,
-            write.len() - 2,
-            write.len() - 1,
-        ] {
+        for expected in [1, 16, 17, 18, 2047, 2048, 16384, 16385, write.len() - 2, write.len() - 1] {
             assert!(cuts.contains(&expected), "{expected}");
         }
         assert!(cuts.iter().all(|cut| (1..write.len()).contains(cut)));

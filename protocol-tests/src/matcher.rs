@@ -30,10 +30,7 @@ pub fn matches(pieces: &[Piece], input: &[u8], bindings: &mut Bindings) -> Resul
         Piece::OtherNumber(name) => match_number(None, Some(name), rest, input, bindings),
         Piece::Any(name) => match_any(name.as_deref(), rest, input, bindings),
         Piece::Lines => match_units(rest, input, bindings, |input| {
-            input
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .map(|index| index + 1)
+            input.iter().position(|byte| *byte == b'\n').map(|index| index + 1)
         }),
         Piece::Packets => match_units(rest, input, bindings, |input| {
             let header = input.get(..HEADER_BYTES)?;
@@ -49,24 +46,14 @@ pub fn matches(pieces: &[Piece], input: &[u8], bindings: &mut Bindings) -> Resul
 }
 
 /// Matches the rest of a template behind the first `length` bytes.
-fn after(
-    length: usize,
-    rest: &[Piece],
-    input: &[u8],
-    bindings: &mut Bindings,
-) -> Result<Outcome, String> {
+fn after(length: usize, rest: &[Piece], input: &[u8], bindings: &mut Bindings) -> Result<Outcome, String> {
     Ok(match matches(rest, &input[length..], bindings)? {
         Outcome::Match(more) => Outcome::Match(length + more),
         outcome => outcome,
     })
 }
 
-fn match_bytes(
-    expected: &[u8],
-    rest: &[Piece],
-    input: &[u8],
-    bindings: &mut Bindings,
-) -> Result<Outcome, String> {
+fn match_bytes(expected: &[u8], rest: &[Piece], input: &[u8], bindings: &mut Bindings) -> Result<Outcome, String> {
     if input.starts_with(expected) {
         after(expected.len(), rest, input, bindings)
     } else if expected.starts_with(input) {
@@ -83,20 +70,12 @@ fn match_number(
     input: &[u8],
     bindings: &mut Bindings,
 ) -> Result<Outcome, String> {
-    let length = input
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let length = input.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if length == input.len() && !rest.is_empty() {
         return Ok(Outcome::More);
     }
     let digits = &input[..length];
-    let is_refused = unlike.is_some_and(|name| {
-        bindings
-            .values
-            .get(name)
-            .is_some_and(|value| value == digits)
-    });
+    let is_refused = unlike.is_some_and(|name| bindings.values.get(name).is_some_and(|value| value == digits));
     if length == 0 || is_refused {
         return Ok(Outcome::Mismatch);
     }
@@ -106,19 +85,12 @@ fn match_number(
     after(length, rest, input, bindings)
 }
 
-fn match_any(
-    name: Option<&str>,
-    rest: &[Piece],
-    input: &[u8],
-    bindings: &mut Bindings,
-) -> Result<Outcome, String> {
+fn match_any(name: Option<&str>, rest: &[Piece], input: &[u8], bindings: &mut Bindings) -> Result<Outcome, String> {
     let mut needs_more = false;
     for length in 0..=input.len() {
         let mut tried = bindings.clone();
         if let Some(name) = name {
-            tried
-                .values
-                .insert(name.to_string(), input[..length].to_vec());
+            tried.values.insert(name.to_string(), input[..length].to_vec());
         }
         match after(length, rest, input, &mut tried)? {
             Outcome::Match(total) => {
@@ -134,11 +106,7 @@ fn match_any(
             Some(_) => {}
         }
     }
-    Ok(if needs_more {
-        Outcome::More
-    } else {
-        Outcome::Mismatch
-    })
+    Ok(if needs_more { Outcome::More } else { Outcome::Mismatch })
 }
 
 /// Skips units (lines, packets) until the rest of the template matches.
@@ -176,10 +144,7 @@ mod tests {
         let mut bindings = Bindings::new(REFERENCE);
         bindings.values.insert("old".to_string(), b"7".to_vec());
         let pieces = parse(template).unwrap();
-        assert_eq!(
-            matches(&pieces, input.as_bytes(), &mut bindings).unwrap(),
-            expected
-        );
+        assert_eq!(matches(&pieces, input.as_bytes(), &mut bindings).unwrap(), expected);
     }
 
     #[test]
@@ -208,16 +173,8 @@ mod tests {
 
     #[test]
     fn lines_are_skipped_until_the_rest_matches() {
-        check(
-            r"{lines}END\r\n",
-            "STAT a\r\nSTAT b\r\nEND\r\n",
-            Outcome::Match(21),
-        );
+        check(r"{lines}END\r\n", "STAT a\r\nSTAT b\r\nEND\r\n", Outcome::Match(21));
         check(r"{lines}END\r\n", "STAT a\r\nST", Outcome::More);
-        check(
-            r"{lines}STAT b {number}\r\n",
-            "STAT a 1\r\nSTAT b 2\r\n",
-            Outcome::Match(20),
-        );
+        check(r"{lines}STAT b {number}\r\n", "STAT a 1\r\nSTAT b 2\r\n", Outcome::Match(20));
     }
 }

@@ -68,9 +68,7 @@ impl Packet {
             body_bytes: None,
         };
         for word in words {
-            let (name, text) = word
-                .split_once('=')
-                .ok_or_else(|| format!("'{word}' is not name=value"))?;
+            let (name, text) = word.split_once('=').ok_or_else(|| format!("'{word}' is not name=value"))?;
             packet.set(name, text)?;
         }
         Ok(packet)
@@ -97,9 +95,7 @@ impl Packet {
     /// The bytes of a request.
     pub fn build(&self, bindings: &Bindings) -> Result<Vec<u8>, String> {
         let cas = expand(self.cas.exactly()?, bindings)?;
-        let cas: u64 = String::from_utf8_lossy(&cas)
-            .parse()
-            .map_err(|_| "cas is no number".to_string())?;
+        let cas: u64 = String::from_utf8_lossy(&cas).parse().map_err(|_| "cas is no number".to_string())?;
         let extras = self.extras.exactly()?;
         let key = expand(self.key.exactly()?, bindings)?;
         let value = expand(self.value.exactly()?, bindings)?;
@@ -126,15 +122,8 @@ impl Packet {
     /// Compares the beginning of `input` with the expected response.
     pub fn matches(&self, input: &[u8], bindings: &mut Bindings) -> Result<Outcome, String> {
         let Some(header) = input.get(..HEADER_BYTES) else {
-            let is_possible = [self.magic, self.opcode]
-                .iter()
-                .zip(input)
-                .all(|(expected, byte)| expected == byte);
-            return Ok(if is_possible {
-                Outcome::More
-            } else {
-                Outcome::Mismatch
-            });
+            let is_possible = [self.magic, self.opcode].iter().zip(input).all(|(expected, byte)| expected == byte);
+            return Ok(if is_possible { Outcome::More } else { Outcome::Mismatch });
         };
         let is_equal = header[0] == self.magic
             && header[1] == self.opcode
@@ -145,11 +134,7 @@ impl Packet {
             return Ok(Outcome::Mismatch);
         }
         let mut tried = bindings.clone();
-        let cas = u64::from_be_bytes(
-            header[16..24]
-                .try_into()
-                .map_err(|_| "a header has 24 bytes")?,
-        );
+        let cas = u64::from_be_bytes(header[16..24].try_into().map_err(|_| "a header has 24 bytes")?);
         if !accepts_text(&self.cas, cas.to_string().as_bytes(), &mut tried)? {
             return Ok(Outcome::Mismatch);
         }
@@ -175,9 +160,7 @@ impl Packet {
 
 /// The body length a header announces.
 pub fn body_bytes(header: &[u8]) -> usize {
-    header[8..12]
-        .iter()
-        .fold(0, |length, byte| length << 8 | usize::from(*byte))
+    header[8..12].iter().fold(0, |length, byte| length << 8 | usize::from(*byte))
 }
 
 impl<T> Expected<T> {
@@ -199,25 +182,15 @@ impl Expected<Vec<u8>> {
 }
 
 /// Whether the whole of `bytes` matches a field's template.
-fn accepts_text(
-    field: &Expected<Vec<Piece>>,
-    bytes: &[u8],
-    bindings: &mut Bindings,
-) -> Result<bool, String> {
+fn accepts_text(field: &Expected<Vec<Piece>>, bytes: &[u8], bindings: &mut Bindings) -> Result<bool, String> {
     match field {
         Expected::Anything => Ok(true),
-        Expected::Exactly(pieces) => {
-            Ok(matches(pieces, bytes, bindings)? == Outcome::Match(bytes.len()))
-        }
+        Expected::Exactly(pieces) => Ok(matches(pieces, bytes, bindings)? == Outcome::Match(bytes.len())),
     }
 }
 
 fn field<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Expected<T>, String> {
-    if text == "*" {
-        Ok(Expected::Anything)
-    } else {
-        parse(text).map(Expected::Exactly)
-    }
+    if text == "*" { Ok(Expected::Anything) } else { parse(text).map(Expected::Exactly) }
 }
 
 fn byte(text: &str) -> Result<u8, String> {
@@ -291,78 +264,40 @@ mod tests {
 
     #[test]
     fn builds_a_set() {
-        let packet = Packet::request(
-            r"set key=ab extras=00000005_00000000 value=c\sd opaque=01020304 cas=9",
-        )
-        .unwrap();
+        let packet = Packet::request(r"set key=ab extras=00000005_00000000 value=c\sd opaque=01020304 cas=9").unwrap();
         let expected = "80 01 0002 08 00 0000 0000000d 01020304 0000000000000009 00000005 00000000 6162 632064";
-        assert_eq!(
-            packet.build(&Bindings::new(REFERENCE)).unwrap(),
-            parse_hex(expected).unwrap()
-        );
+        assert_eq!(packet.build(&Bindings::new(REFERENCE)).unwrap(), parse_hex(expected).unwrap());
     }
 
     #[test]
     fn lengths_can_lie() {
         let packet = Packet::request("0x21 key=a keylen=32 body=0xffffffe8 extlen=9").unwrap();
         let expected = "80 21 0020 09 00 0000 ffffffe8 00000000 0000000000000000 61";
-        assert_eq!(
-            packet.build(&Bindings::new(REFERENCE)).unwrap(),
-            parse_hex(expected).unwrap()
-        );
+        assert_eq!(packet.build(&Bindings::new(REFERENCE)).unwrap(), parse_hex(expected).unwrap());
     }
 
     #[test]
     fn matches_field_by_field() {
-        let answer =
-            parse_hex("81 00 0000 04 00 0000 00000006 00000000 0000000000000007 00000005 6162")
-                .unwrap();
+        let answer = parse_hex("81 00 0000 04 00 0000 00000006 00000000 0000000000000007 00000005 6162").unwrap();
         let check = |text: &str, expected: Outcome| {
             let packet = Packet::response(text).unwrap();
-            assert_eq!(
-                packet
-                    .matches(&answer, &mut Bindings::new(REFERENCE))
-                    .unwrap(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(packet.matches(&answer, &mut Bindings::new(REFERENCE)).unwrap(), expected, "{text}");
         };
         check("get extras=00000005 value=ab cas=7", Outcome::Match(30));
-        check(
-            "get extras=* value=* cas={number:unique}",
-            Outcome::Match(30),
-        );
+        check("get extras=* value=* cas={number:unique}", Outcome::Match(30));
         check("get extras=00000005 value=ab", Outcome::Mismatch);
         check("get extras=00000005 value=a cas=7", Outcome::Mismatch);
         check("get extras=00000005 cas=7", Outcome::Mismatch);
         check("get status=0001 extras=* value=* cas=*", Outcome::Mismatch);
         check("getq extras=* value=* cas=*", Outcome::Mismatch);
         let packet = Packet::response("get extras=00000005 value=ab cas=7").unwrap();
-        assert_eq!(
-            packet
-                .matches(&answer[..20], &mut Bindings::new(REFERENCE))
-                .unwrap(),
-            Outcome::More
-        );
-        assert_eq!(
-            packet
-                .matches(&answer[..29], &mut Bindings::new(REFERENCE))
-                .unwrap(),
-            Outcome::More
-        );
+        assert_eq!(packet.matches(&answer[..20], &mut Bindings::new(REFERENCE)).unwrap(), Outcome::More);
+        assert_eq!(packet.matches(&answer[..29], &mut Bindings::new(REFERENCE)).unwrap(), Outcome::More);
     }
 
     #[test]
     fn refuses_what_it_does_not_know() {
-        for text in [
-            "",
-            "nope",
-            "get key",
-            "get colour=red",
-            "get extras=0",
-            "get keylen=x",
-            "0xzz",
-        ] {
+        for text in ["", "nope", "get key", "get colour=red", "get extras=0", "get keylen=x", "0xzz"] {
             assert!(Packet::request(text).is_err(), "{text}");
         }
     }

@@ -12,12 +12,7 @@ use crate::template::{Bindings, expand};
 use crate::version::Version;
 
 /// Plays `case`, every write cut in two at `cut` where it is longer than that, and returns the writes.
-pub fn play(
-    case: &Case,
-    cut: Option<usize>,
-    version: Version,
-    server: &mut Server,
-) -> Result<Vec<Vec<u8>>, String> {
+pub fn play(case: &Case, cut: Option<usize>, version: Version, server: &mut Server) -> Result<Vec<Vec<u8>>, String> {
     if !case.setting.is_unreset && !case.setting.is_fresh {
         server.flush()?;
     }
@@ -32,20 +27,15 @@ pub fn play(
         writes: Vec::new(),
     };
     for step in &case.steps {
-        run.step(step)
-            .map_err(|error| format!("line {}, [{}]: {error}", step.line, step.connection))?;
+        run.step(step).map_err(|error| format!("line {}, [{}]: {error}", step.line, step.connection))?;
     }
     if !case.setting.is_left_open {
         for (name, connection) in &mut run.connections {
-            connection
-                .probe()
-                .map_err(|error| format!("at the end, [{name}]: {error}"))?;
+            connection.probe().map_err(|error| format!("at the end, [{name}]: {error}"))?;
         }
     }
     if case.setting.has_canary {
-        server
-            .check_canary()
-            .map_err(|error| format!("the canary: {error}"))?;
+        server.check_canary().map_err(|error| format!("the canary: {error}"))?;
     }
     if let Some(code) = case.setting.exit {
         server.expect_exit(code)?;

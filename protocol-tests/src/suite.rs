@@ -36,9 +36,7 @@ pub fn main(folder: &Path) -> ExitCode {
     let total = cases.len();
     cases.retain(|case| request.wants(&case.name));
     if request.is_list {
-        cases
-            .iter()
-            .for_each(|case| println!("{}: test", case.name));
+        cases.iter().for_each(|case| println!("{}: test", case.name));
         return ExitCode::SUCCESS;
     }
     let program = match Program::from_environment() {
@@ -49,12 +47,7 @@ pub fn main(folder: &Path) -> ExitCode {
     if let Err(error) = Server::start(&program, &Setting::default(), scratch_folder(usize::MAX)) {
         return give_up(&error);
     }
-    println!(
-        "\nrunning {} tests against {} ({})",
-        cases.len(),
-        program.path.display(),
-        program.version
-    );
+    println!("\nrunning {} tests against {} ({})", cases.len(), program.path.display(), program.version);
     let started = Instant::now();
     report(run_all(&program, cases, request.workers), total, started)
 }
@@ -73,20 +66,14 @@ struct Request {
 
 impl Request {
     fn from_arguments(arguments: impl Iterator<Item = String>) -> Result<Request, String> {
-        let mut request = Request {
-            filters: Vec::new(),
-            is_list: false,
-            workers: WORKERS,
-        };
+        let mut request = Request { filters: Vec::new(), is_list: false, workers: WORKERS };
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--list" => request.is_list = true,
                 "--test-threads" => {
                     let count = arguments.next().and_then(|count| count.parse().ok());
-                    request.workers = count
-                        .filter(|count| *count > 0)
-                        .ok_or("--test-threads needs a number")?;
+                    request.workers = count.filter(|count| *count > 0).ok_or("--test-threads needs a number")?;
                 }
                 option if option.starts_with('-') => {}
                 _ => request.filters.push(argument),
@@ -96,33 +83,19 @@ impl Request {
     }
 
     fn wants(&self, name: &str) -> bool {
-        self.filters.is_empty()
-            || self
-                .filters
-                .iter()
-                .any(|filter| name.contains(filter.as_str()))
+        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter.as_str()))
     }
 }
 
 fn run_all(program: &Program, mut cases: Vec<Case>, workers: usize) -> Vec<(String, Verdict)> {
-    cases.sort_by_key(|case| {
-        (
-            case.setting.is_fresh,
-            case.setting.options.clone(),
-            case.setting.files.clone(),
-        )
-    });
+    cases.sort_by_key(|case| (case.setting.is_fresh, case.setting.options.clone(), case.setting.files.clone()));
     let queue = Mutex::new(VecDeque::from(cases));
     let verdicts = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for number in 0..workers {
             let (queue, verdicts) = (&queue, &verdicts);
             scope.spawn(move || {
-                let mut worker = Worker {
-                    program,
-                    folder: scratch_folder(number),
-                    current: None,
-                };
+                let mut worker = Worker { program, folder: scratch_folder(number), current: None };
                 // The queue must not stay locked while a case runs, as it would inside a `while let`.
                 let next = || lock(queue).pop_front();
                 while let Some(case) = next() {
@@ -134,16 +107,12 @@ fn run_all(program: &Program, mut cases: Vec<Case>, workers: usize) -> Vec<(Stri
             });
         }
     });
-    verdicts
-        .into_inner()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+    verdicts.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Locks a queue or a list, which a panic elsewhere cannot leave half changed.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 fn scratch_folder(number: usize) -> PathBuf {
@@ -159,11 +128,7 @@ struct Worker<'p> {
 
 impl Worker<'_> {
     fn judge(&mut self, case: &Case) -> Verdict {
-        if let Some(needs) = case
-            .setting
-            .needs
-            .filter(|needs| *needs > self.program.version)
-        {
+        if let Some(needs) = case.setting.needs.filter(|needs| *needs > self.program.version) {
             return Verdict::Ignored(format!("needs {needs}"));
         }
         let writes = match self.run(case, None) {
@@ -176,16 +141,15 @@ impl Worker<'_> {
                 return Verdict::Failed(format!("cut at {cut}: {error}"));
             }
         }
-        Verdict::Passed {
-            runs: 1 + cuts.len(),
-        }
+        Verdict::Passed { runs: 1 + cuts.len() }
     }
 
     fn run(&mut self, case: &Case, cut: Option<usize>) -> Result<Vec<Vec<u8>>, String> {
         let setting = &case.setting;
-        let kept = self.current.take().filter(|(_, kept)| {
-            !setting.is_fresh && kept.options == setting.options && kept.files == setting.files
-        });
+        let kept = self
+            .current
+            .take()
+            .filter(|(_, kept)| !setting.is_fresh && kept.options == setting.options && kept.files == setting.files);
         let mut server = match kept {
             Some((server, _)) => server,
             None => Server::start(self.program, setting, self.folder.clone())?,
@@ -233,11 +197,7 @@ fn report(verdicts: Vec<(String, Verdict)>, total: usize, started: Instant) -> E
         total - judged,
         started.elapsed().as_secs_f64(),
     );
-    if failures.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs wait for replies most of the time, so more workers than processors are fine.

@@ -63,10 +63,7 @@ pub struct Bindings {
 impl Bindings {
     /// Bindings at the start of a case.
     pub fn new(version: Version) -> Bindings {
-        Bindings {
-            version,
-            values: HashMap::new(),
-        }
+        Bindings { version, values: HashMap::new() }
     }
 }
 
@@ -112,9 +109,7 @@ pub fn expand(pieces: &[Piece], bindings: &Bindings) -> Result<Vec<u8>, String> 
             piece => match literal(piece, bindings)? {
                 Some(more) => bytes.extend(more),
                 None => {
-                    return Err(format!(
-                        "{piece:?} matches many texts, so it cannot be sent"
-                    ));
+                    return Err(format!("{piece:?} matches many texts, so it cannot be sent"));
                 }
             },
         }
@@ -147,10 +142,7 @@ pub fn expand_constant(text: &str) -> Result<Vec<u8>, String> {
 
 /// Parses hexadecimal digits, with blanks and underscores anywhere between bytes.
 pub fn parse_hex(text: &str) -> Result<Vec<u8>, String> {
-    let digits: Vec<char> = text
-        .chars()
-        .filter(|digit| !matches!(digit, ' ' | '_'))
-        .collect();
+    let digits: Vec<char> = text.chars().filter(|digit| !matches!(digit, ' ' | '_')).collect();
     if digits.len() % 2 != 0 {
         return Err(format!("'{text}' has an odd number of hexadecimal digits"));
     }
@@ -210,10 +202,7 @@ fn placeholder(text: &str) -> Result<Piece, String> {
     }
     if let Some(offset) = text.strip_prefix("epoch") {
         let offset = if offset.is_empty() { "0" } else { offset };
-        return offset
-            .parse()
-            .map(Piece::Epoch)
-            .map_err(|_| format!("'{offset}' is no offset"));
+        return offset.parse().map(Piece::Epoch).map_err(|_| format!("'{offset}' is no offset"));
     }
     let (word, name) = match text.split_once(':') {
         Some((word, name)) => (word, Some(name.to_string())),
@@ -230,24 +219,15 @@ fn placeholder(text: &str) -> Result<Piece, String> {
 }
 
 fn repeat(argument: &str) -> Result<Piece, String> {
-    let (text, count) = argument
-        .rsplit_once(':')
-        .ok_or("repeat needs a text and a count")?;
-    let count: usize = count
-        .parse()
-        .map_err(|_| format!("'{count}' is no count"))?;
+    let (text, count) = argument.rsplit_once(':').ok_or("repeat needs a text and a count")?;
+    let count: usize = count.parse().map_err(|_| format!("'{count}' is no count"))?;
     Ok(Piece::Bytes(expand_constant(text)?.repeat(count)))
 }
 
 fn count(argument: &str) -> Result<Piece, String> {
-    let (text, range) = argument
-        .rsplit_once(':')
-        .ok_or("count needs a text and a range")?;
+    let (text, range) = argument.rsplit_once(':').ok_or("count needs a text and a range")?;
     let (from, to) = range.split_once('-').ok_or("a range is FROM-TO")?;
-    let number = |text: &str| {
-        text.parse::<u32>()
-            .map_err(|_| format!("'{text}' is no number"))
-    };
+    let number = |text: &str| text.parse::<u32>().map_err(|_| format!("'{text}' is no number"));
     let mut bytes = Vec::new();
     for index in number(from)?..=number(to)? {
         bytes.extend(expand_constant(&text.replace('#', &index.to_string()))?);
@@ -256,9 +236,7 @@ fn count(argument: &str) -> Result<Piece, String> {
 }
 
 fn epoch_seconds() -> Result<i64, String> {
-    let elapsed = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_err(|error| error.to_string())?;
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
     i64::try_from(elapsed.as_secs()).map_err(|error| error.to_string())
 }
 
@@ -269,10 +247,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[u8]) {
-        assert_eq!(
-            expand(&parse(text).unwrap(), &Bindings::new(REFERENCE)).unwrap(),
-            expected
-        );
+        assert_eq!(expand(&parse(text).unwrap(), &Bindings::new(REFERENCE)).unwrap(), expected);
     }
 
     #[test]
@@ -288,16 +263,7 @@ mod tests {
 
     #[test]
     fn refuses_what_it_does_not_know() {
-        for text in [
-            r"\q",
-            r"\x1",
-            "{",
-            "{nope}",
-            "{repeat:x:y}",
-            "{count:x:1}",
-            "{repeat:{any}:2}",
-            "{version:x}",
-        ] {
+        for text in [r"\q", r"\x1", "{", "{nope}", "{repeat:x:y}", "{count:x:1}", "{repeat:{any}:2}", "{version:x}"] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse_hex("0").is_err());
