@@ -45,10 +45,18 @@ impl Program {
         Ok(Program { path, version })
     }
 
-    /// A command that runs the program; as root it has to be told that this is meant.
-    pub fn command(&self) -> Command {
+    /// A command that runs the program. slabstash goes by memcached's name, which decides its introduction, its defaults
+    /// and what it refuses.
+    pub fn bare_command(&self) -> Command {
         let mut command = Command::new(&self.path);
+        command.env("SLABSTASH_NAME", "memcached");
         command.stdin(Stdio::null());
+        command
+    }
+
+    /// The same for a server to be started; as root it has to be told that this is meant.
+    pub fn command(&self) -> Command {
+        let mut command = self.bare_command();
         if is_root() {
             command.args(["-u", "root"]);
         }
@@ -85,30 +93,16 @@ impl Server {
         let options = write_files(setting, folder)?;
         let port = free_port()?;
         let mut command = program.command();
-        command
-            .args(["-l", "127.0.0.1", "-U", "0", "-p", &port.to_string()])
-            .args(&options);
+        command.args(["-l", "127.0.0.1", "-U", "0", "-p", &port.to_string()]).args(&options);
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command
-            .spawn()
-            .map_err(|error| format!("{}: {error}", program.path.display()))?;
+        let child = command.spawn().map_err(|error| format!("{}: {error}", program.path.display()))?;
         let is_binary_only = options.windows(2).any(|pair| pair == ["-B", "binary"]);
-        let mut server = Server {
-            child,
-            port,
-            is_binary_only,
-            control: None,
-            folder: folder.to_path_buf(),
-        };
+        let mut server = Server { child, port, is_binary_only, control: None, folder: folder.to_path_buf() };
         let deadline = Instant::now() + START_TIMEOUT;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             let ended = server.child.try_wait().map_err(|error| error.to_string())?;
             if let Some(status) = ended {
-                return Err(format!(
-                    "{} {} ended at its start: {status}",
-                    program.path.display(),
-                    options.join(" ")
-                ));
+                return Err(format!("{} {} ended at its start: {status}", program.path.display(), options.join(" ")));
             }
             if Instant::now() > deadline {
                 return Err(format!("{} does not listen", program.path.display()));
@@ -123,28 +117,19 @@ impl Server {
         if self.is_binary_only {
             let bindings = Bindings::new(REFERENCE);
             let request = Packet::request("flush")?.build(&bindings)?;
-            return self.ask(
-                &request,
-                Piece::Packet(Box::new(Packet::response("flush")?)),
-            );
+            return self.ask(&request, Piece::Packet(Box::new(Packet::response("flush")?)));
         }
         self.ask(b"flush_all\r\n", Piece::Bytes(b"OK\r\n".to_vec()))
     }
 
     /// Stores the canary.
     pub fn set_canary(&mut self) -> Result<(), String> {
-        self.ask(
-            b"set canary 3 0 5\r\nalive\r\n",
-            Piece::Bytes(b"STORED\r\n".to_vec()),
-        )
+        self.ask(b"set canary 3 0 5\r\nalive\r\n", Piece::Bytes(b"STORED\r\n".to_vec()))
     }
 
     /// Checks that the canary is still there, and so that the server still serves.
     pub fn check_canary(&mut self) -> Result<(), String> {
-        self.ask(
-            b"get canary\r\n",
-            Piece::Bytes(b"VALUE canary 3 5\r\nalive\r\nEND\r\n".to_vec()),
-        )
+        self.ask(b"get canary\r\n", Piece::Bytes(b"VALUE canary 3 5\r\nalive\r\nEND\r\n".to_vec()))
     }
 
     /// Waits for the server to end by itself and checks its exit status.
@@ -235,10 +220,7 @@ fn reported_version(path: &Path) -> Result<Option<Version>, String> {
     let output = Command::new(path).arg("-V").stdin(Stdio::null()).output();
     let output = output.map_err(|error| format!("{}: {error}", path.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let version: Option<Version> = text
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .next();
+    let version: Option<Version> = text.split_whitespace().filter_map(|word| word.parse().ok()).next();
     Ok(version.filter(|version| *version >= Version(1, 4, 0)))
 }
 
