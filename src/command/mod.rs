@@ -18,7 +18,6 @@ pub mod session;
 pub mod statistics;
 pub mod watch;
 
-mod admin_numbers;
 mod arithmetic;
 mod removal;
 mod retrieval;
