@@ -310,7 +310,7 @@ impl Session {
                 ProtocolChoice::Text => false,
                 ProtocolChoice::Binary => true,
             };
-            if is_binary { Phase::Binary(Box::new(BinaryState::new())) } else { Phase::Command }
+            if is_binary { Phase::Binary(Box::default()) } else { Phase::Command }
         };
         None
     }
