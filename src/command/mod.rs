@@ -21,6 +21,7 @@ pub mod watch;
 mod arithmetic;
 mod removal;
 mod retrieval;
+mod room;
 mod storage;
 mod text;
 
