@@ -45,10 +45,18 @@ impl Program {
         Ok(Program { path, version })
     }
 
-    /// A command that runs the program; as root it has to be told that this is meant.
-    pub fn command(&self) -> Command {
+    /// A command that runs the program. slabstash goes by memcached's name, which decides its introduction, its defaults
+    /// and what it refuses.
+    pub fn bare_command(&self) -> Command {
         let mut command = Command::new(&self.path);
+        command.env("SLABSTASH_NAME", "memcached");
         command.stdin(Stdio::null());
+        command
+    }
+
+    /// The same for a server to be started; as root it has to be told that this is meant.
+    pub fn command(&self) -> Command {
+        let mut command = self.bare_command();
         if is_root() {
             command.args(["-u", "root"]);
         }

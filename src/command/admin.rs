@@ -6,9 +6,10 @@
 //! do nothing with it, as in memcached; the caller throws away the reply.
 
 use crate::base::sync::Ordering;
+use crate::protocol::text::line::is_keyword;
+use crate::protocol::text::number::{c_double, c_u32, strict_i32, strict_i64, strict_u32};
 use crate::store::{Crawl, DebugItem, Reassign, Tuning};
 
-use super::admin_numbers::{is_keyword, parse_class_id, parse_double, parse_i32, parse_i64, parse_u32};
 use super::dump::{Dump, Format};
 use super::output::Output;
 use super::service::{Context, Control};
@@ -82,7 +83,7 @@ fn flush_all(tokens: &[&[u8]], is_noreply: bool, context: &Context<'_>) -> Answe
     let exptime = if tokens.len() == tokens_without_exptime {
         0
     } else {
-        match tokens.get(1).and_then(|token| parse_i32(token)) {
+        match tokens.get(1).and_then(|token| strict_i32(token)) {
             Some(exptime) => exptime,
             None => return Answer::Line("CLIENT_ERROR invalid exptime argument"),
         }
@@ -96,7 +97,7 @@ fn flush_all(tokens: &[&[u8]], is_noreply: bool, context: &Context<'_>) -> Answe
 const VERBOSITY_MAX: u32 = 2;
 
 fn verbosity(tokens: &[&[u8]], context: &Context<'_>) -> Answer {
-    let Some(level) = tokens.get(1).and_then(|token| parse_u32(token)) else {
+    let Some(level) = tokens.get(1).and_then(|token| strict_u32(token)) else {
         return BAD_FORMAT;
     };
     let level = level.min(VERBOSITY_MAX) as u8;
@@ -106,7 +107,7 @@ fn verbosity(tokens: &[&[u8]], context: &Context<'_>) -> Answer {
 }
 
 fn cache_memlimit(tokens: &[&[u8]], context: &Context<'_>) -> Answer {
-    match tokens.get(1).and_then(|token| parse_u32(token)) {
+    match tokens.get(1).and_then(|token| strict_u32(token)) {
         None => ERROR,
         Some(0..8) => Answer::Line("MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m"),
         Some(1_000_000_001..) => Answer::Line("MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes"),
@@ -136,7 +137,7 @@ fn lru(tokens: &[&[u8]], context: &Context<'_>) -> Answer {
             tune(context, |tuning| tuning.is_segmented = is_segmented)
         }
         [_, word, ttl, ..] if is_keyword(word, "temp_ttl") && is_maintained => {
-            let Some(ttl) = parse_i32(ttl) else {
+            let Some(ttl) = strict_i32(ttl) else {
                 return ERROR;
             };
             tune(context, |tuning| match u32::try_from(ttl) {
@@ -155,10 +156,10 @@ fn lru(tokens: &[&[u8]], context: &Context<'_>) -> Answer {
 const HOT_AND_WARM_PERCENT_MAX: u32 = 80;
 
 fn lru_tune(percents: [&[u8]; 2], factors: [&[u8]; 2], context: &Context<'_>) -> Answer {
-    let [Some(hot), Some(warm)] = percents.map(parse_u32) else {
+    let [Some(hot), Some(warm)] = percents.map(strict_u32) else {
         return ERROR;
     };
-    let [Some(hot_factor), Some(warm_factor)] = factors.map(parse_double) else {
+    let [Some(hot_factor), Some(warm_factor)] = factors.map(c_double) else {
         return ERROR;
     };
     // memcached adds in 32 bits and lets a sum that wraps pass; such shares mean nothing to the store.
@@ -186,11 +187,11 @@ fn lru_crawler(tokens: &[&[u8]], output: &Output, context: &Context<'_>) -> Answ
         [_, word, classes] if is_keyword(word, "crawl") => crawl(classes, context),
         [_, word, classes] if is_keyword(word, "metadump") => dump(Format::Metadata, classes, output, context),
         [_, word, classes] if is_keyword(word, "mgdump") => dump(Format::MetaGets, classes, output, context),
-        [_, word, items] if is_keyword(word, "tocrawl") => match parse_u32(items) {
+        [_, word, items] if is_keyword(word, "tocrawl") => match strict_u32(items) {
             Some(items) => tune(context, |tuning| tuning.crawler_items_max = items),
             None => BAD_FORMAT,
         },
-        [_, word, micros] if is_keyword(word, "sleep") => match parse_u32(micros) {
+        [_, word, micros] if is_keyword(word, "sleep") => match strict_u32(micros) {
             Some(1_000_001..) => Answer::Line("CLIENT_ERROR sleep must be one second or less"),
             Some(micros) => tune(context, |tuning| tuning.crawler_sleep_micros = micros),
             None => BAD_FORMAT,
@@ -229,7 +230,7 @@ fn parse_target(token: &[u8]) -> Option<Target> {
     }
     let mut classes = 0;
     for id in token.split(|&byte| byte == b',').filter(|id| !id.is_empty()) {
-        match parse_class_id(id) {
+        match c_u32(id) {
             Some(id @ 1..CLASSES_MAX) => classes |= 1 << id,
             _ => return None,
         }
@@ -247,9 +248,9 @@ fn crawl(token: &[u8], context: &Context<'_>) -> Answer {
         Some(Target::Hash) => Answer::Line("ERROR an unknown error happened"),
         Some(Target::Classes(0)) => NOTHING_TO_CRAWL,
         Some(Target::Classes(classes)) => match store.crawl(classes, context.now) {
-            Crawl::Started => OK,
+            // memcached crawls empty classes like any other.
+            Crawl::Started | Crawl::NotStarted => OK,
             Crawl::Busy => Answer::Line("BUSY currently processing crawler request"),
-            Crawl::NotStarted => NOTHING_TO_CRAWL,
         },
     }
 }
@@ -292,7 +293,7 @@ fn reassign(source: &[u8], target: &[u8], context: &Context<'_>) -> Answer {
     if !store.config().has_slab_reassign {
         return Answer::Line("CLIENT_ERROR slab reassignment disabled");
     }
-    let (Some(source), Some(target)) = (parse_i32(source), parse_i32(target)) else {
+    let (Some(source), Some(target)) = (strict_i32(source), strict_i32(target)) else {
         return BAD_FORMAT;
     };
     match store.reassign(source, target, context.now) {
@@ -306,23 +307,23 @@ fn reassign(source: &[u8], target: &[u8], context: &Context<'_>) -> Answer {
 
 fn automove(what: &[u8], value: Option<&[u8]>, context: &Context<'_>) -> Answer {
     if is_keyword(what, "ratio") {
-        match value.and_then(parse_double) {
+        match value.and_then(c_double) {
             Some(ratio) => tune(context, |tuning| tuning.automove_ratio = ratio),
             None => ERROR,
         }
     } else if is_keyword(what, "freeratio") {
-        match value.and_then(parse_double) {
+        match value.and_then(c_double) {
             Some(ratio) => tune(context, |tuning| tuning.automove_free_ratio = ratio),
             None => ERROR,
         }
     } else if is_keyword(what, "window") {
-        match value.and_then(parse_u32) {
+        match value.and_then(strict_u32) {
             Some(window @ 3..=1800) => tune(context, |tuning| tuning.automove_window = window),
             Some(_) => Answer::Line("CLIENT_ERROR automove window too low or too high"),
             None => BAD_FORMAT,
         }
     } else {
-        match parse_u32(what) {
+        match strict_u32(what) {
             Some(level @ 0..=2) => tune(context, |tuning| tuning.automove = level),
             Some(_) => ERROR,
             None => BAD_FORMAT,
@@ -353,7 +354,7 @@ fn debugtime(tokens: &[&[u8]], context: &Context<'_>) -> Answer {
     } else if is_keyword(word, "r") {
         clock.resume();
     } else {
-        match parse_i64(word) {
+        match strict_i64(word) {
             Some(seconds) => clock.shift(seconds),
             None => return ERROR,
         }

@@ -1,15 +1,14 @@
 //! A service without sockets, for unit tests of the commands that look at the whole server.
 
-use crate::base::sync::{Arc, AtomicU8, AtomicUsize, Mutex, Ordering};
-use crate::base::time::{Clock, Now};
-use crate::stats::connections::ConnectionTable;
-use crate::stats::events::EventHub;
-use crate::stats::prefix::PrefixTable;
+use crate::base::sync::{Arc, AtomicUsize, Mutex, Ordering};
 use crate::store::value::NewValue;
-use crate::store::{self, Marks, NewItem, Store};
+use crate::store::{self, Marks, NewItem};
 
 use super::output::Output;
-use super::service::{Config, Context, Control, Logins, Service, Wake};
+use super::service::{Context, Control, Logins, Service, Wake};
+use super::testing;
+
+pub use super::testing::NOW;
 
 /// A service and what it asked of the server around it.
 pub struct Fixture {
@@ -19,33 +18,22 @@ pub struct Fixture {
     wakes: Arc<AtomicUsize>,
 }
 
-/// The time of all calls: 38 seconds after the start.
-pub const NOW: Now = Now { seconds: 100, epoch: 1_700_000_000 };
-
 impl Fixture {
     pub fn new() -> Self {
         Self::with_store(store::Config::default())
     }
 
     pub fn with_store(config: store::Config) -> Self {
-        let events = Arc::new(EventHub::default());
         let controls = Arc::new(Mutex::new(Vec::new()));
         let wakes = Arc::new(AtomicUsize::new(0));
         let (sink, counter) = (Arc::clone(&controls), Arc::clone(&wakes));
+        let mut service = testing::service_with(config);
+        service.config.is_shutdown_enabled = true;
+        service.config.threads = 4;
+        service.workers = (0..4).map(|_| Default::default()).collect();
+        service.control = Box::new(move |control| sink.lock().push(control));
         Self {
-            service: Service {
-                store: Store::new(config, Arc::clone(&events)),
-                config: config_default(),
-                clock: Arc::new(Clock::start()),
-                workers: (0..4).map(|_| Default::default()).collect(),
-                connections: ConnectionTable::default(),
-                events,
-                prefixes: PrefixTable::new(b':', false),
-                control: Box::new(move |control| sink.lock().push(control)),
-                verbosity: AtomicU8::new(0),
-                settings_report: Box::new(|changed| changed.to_vec()),
-                logins: Mutex::new(None),
-            },
+            service,
             controls,
             wake: Arc::new(move |_| {
                 counter.fetch_add(1, Ordering::Relaxed);
@@ -84,26 +72,6 @@ impl Fixture {
     /// How often the connection was woken.
     pub fn wakes(&self) -> usize {
         self.wakes.load(Ordering::Relaxed)
-    }
-}
-
-fn config_default() -> Config {
-    Config {
-        version: "1.6.45".to_owned(),
-        is_shutdown_enabled: true,
-        is_flush_enabled: true,
-        is_dump_enabled: true,
-        is_watch_enabled: true,
-        has_debug_commands: false,
-        is_maxconns_fast: true,
-        max_connections: 1024,
-        threads: 4,
-        requests_per_event: 20,
-        idle_timeout_seconds: 0,
-        read_buffers_max: 0,
-        watcher_buffer_bytes: 262_144,
-        prefix_delimiter: b':',
-        auth_file: None,
     }
 }
 

@@ -6,11 +6,12 @@
 
 use std::io::Write;
 
+use crate::base::key::uri_encode;
+use crate::protocol::text::base64;
 use crate::store::{DumpCursor, ItemView};
 
 use super::output::Output;
 use super::service::Context;
-use crate::base::key::uri_encode;
 
 /// What a dump writes about each item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,27 +99,12 @@ fn write_metadata(item: &ItemView<'_>, context: &Context<'_>, out: &mut Vec<u8>)
 fn write_meta_get(item: &ItemView<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"mg ");
     if item.marks().is_binary_key {
-        base64_encode(item.key(), out);
+        base64::encode(item.key(), out);
         out.extend_from_slice(b" b");
     } else {
         out.extend_from_slice(item.key());
     }
     out.extend_from_slice(b"\r\n");
-}
-
-/// Appends `bytes` in base64 with padding.
-fn base64_encode(bytes: &[u8], out: &mut Vec<u8>) {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for group in bytes.chunks(3) {
-        let mut bits = 0;
-        for index in 0..3 {
-            bits = bits << 8 | u32::from(group.get(index).copied().unwrap_or(0));
-        }
-        for index in 0..4 {
-            let sextet = (bits >> (18 - 6 * index)) as usize & 63;
-            out.push(if index > group.len() { b'=' } else { ALPHABET[sextet] });
-        }
-    }
 }
 
 /// Most bytes of a `stats cachedump` reply, `END` included.
@@ -209,23 +195,6 @@ mod tests {
         fixture.set(b"foo", b"bar", 0, 0, false);
         fixture.set(b"\x00\xff\x10\x80", b"bar", 0, 0, true);
         check(Format::MetaGets, &fixture, &["mg AP8QgA== b\r\n", "mg foo\r\n", "EN\r\n"]);
-    }
-
-    #[track_caller]
-    fn check_base64(bytes: &[u8], expected: &str) {
-        let mut out = Vec::new();
-        base64_encode(bytes, &mut out);
-        assert_eq!(String::from_utf8_lossy(&out), expected);
-    }
-
-    #[test]
-    fn base64_is_padded() {
-        check_base64(b"", "");
-        check_base64(b"f", "Zg==");
-        check_base64(b"fo", "Zm8=");
-        check_base64(b"foo", "Zm9v");
-        check_base64(b"foob", "Zm9vYg==");
-        check_base64(b"\xff\xfe\xfd", "//79");
     }
 
     #[test]

@@ -61,10 +61,10 @@ pub fn stored(
     });
 }
 
-/// Tells watchers of a storage command that was refused at its line. memcached leaves class and descriptor to chance
-/// here; this gives class 0 and the descriptor.
+/// Tells watchers of a storage command that was refused before its data came; `name` is the command's. memcached leaves
+/// class and descriptor to chance here; this gives class 0 and the descriptor.
 #[cold]
-pub fn refused(mode: Mode, error: StoreError, key: &[u8], descriptor: i32, context: &Context<'_>) {
+pub fn refused(name: &str, error: StoreError, key: &[u8], descriptor: i32, context: &Context<'_>) {
     let events = &context.service.events;
     if !events.is_watched(class::MUTATIONS) {
         return;
@@ -76,7 +76,6 @@ pub fn refused(mode: Mode, error: StoreError, key: &[u8], descriptor: i32, conte
     events.emit(class::MUTATIONS, |line| {
         line.extend_from_slice(b"type=item_store key=");
         uri_encode(key, line);
-        let name = mode.name();
         line.extend_from_slice(format!(" status={status} cmd={name} ttl=0 clsid=0 cfd={descriptor} size=0").as_bytes());
     });
 }

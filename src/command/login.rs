@@ -9,8 +9,8 @@
 //! more than 2048 bytes without a line end close the connection.
 
 use crate::base::sync::Arc;
+use crate::protocol::text::number::strict_u32;
 
-use super::admin_numbers::parse_u32;
 use super::output::Output;
 use super::service::{Context, Logins};
 use super::session::{CloseReason, Next, Progress};
@@ -148,7 +148,7 @@ fn announced_bytes(line: &[u8]) -> Option<u32> {
     if !line.starts_with(b"set") {
         return None;
     }
-    parse_u32(bytes)
+    strict_u32(bytes)
 }
 
 /// Whether one of the pairs matches. All pairs are compared, each in a time that depends on lengths alone, so that the

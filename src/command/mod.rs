@@ -18,10 +18,10 @@ pub mod session;
 pub mod statistics;
 pub mod watch;
 
-mod admin_numbers;
 mod arithmetic;
 mod removal;
 mod retrieval;
+mod room;
 mod storage;
 mod text;
 

@@ -27,7 +27,7 @@ struct Insert {
 }
 
 /// The reply queue of a connection.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub struct Output {
     bytes: Vec<u8>,
     /// Bytes of `bytes` already sent: sent <= bytes.len()
@@ -37,25 +37,52 @@ pub struct Output {
     insert_bytes: usize,
     /// Where responses begin, in ascending order; `None` where nobody asks. Some may be empty.
     boundaries: Option<Vec<usize>>,
+    /// Replies this turn may still begin.
+    replies_left: u32,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Output {
-    /// An empty queue.
+    /// An empty queue, for any number of replies.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            bytes: Vec::new(),
+            sent: 0,
+            inserts: VecDeque::new(),
+            insert_bytes: 0,
+            boundaries: None,
+            replies_left: REPLIES_UNLIMITED,
+        }
+    }
+
+    /// Says how many replies may begin from now on; `None` is any number.
+    #[inline]
+    pub fn allow_replies(&mut self, count: Option<u32>) {
+        self.replies_left = count.unwrap_or(REPLIES_UNLIMITED);
+    }
+
+    /// Says that what is appended from here on is a reply of its own; false when no further one is allowed.
+    #[inline]
+    #[must_use]
+    pub fn begin_reply(&mut self) -> bool {
+        if self.replies_left == 0 {
+            return false;
+        }
+        self.replies_left -= 1;
+        if self.boundaries.is_some() {
+            self.add_boundary();
+        }
+        true
     }
 
     /// An empty queue that keeps where responses begin. It is sent as a whole and then cleared.
     pub fn with_boundaries() -> Self {
         Self { boundaries: Some(Vec::new()), ..Self::default() }
-    }
-
-    /// Says that what is appended from here on is a response of its own.
-    #[inline]
-    pub fn begin_response(&mut self) {
-        if self.boundaries.is_some() {
-            self.add_boundary();
-        }
     }
 
     #[cold]
@@ -200,6 +227,9 @@ impl Output {
         }
     }
 }
+
+/// More than one turn can begin.
+const REPLIES_UNLIMITED: u32 = u32::MAX;
 
 /// A position in an [`Output`].
 #[derive(Clone, Copy, Debug)]

@@ -39,9 +39,12 @@ pub(super) enum Looked {
     Paused { consumed: usize },
     /// A key is too long. What is written is to be taken back.
     BadKey,
+    /// More keys than replies may begin in this turn. What is written is to be taken back.
+    NoReplies,
 }
 
-/// Looks up the keys in `keys` and appends their values.
+/// Looks up the keys in `keys` and appends their values. The first key's reply is the command's, begun already; each
+/// other key begins another one, also when it is a miss.
 pub(super) fn look_up(
     lookup: Lookup,
     keys: &[u8],
@@ -69,12 +72,15 @@ fn many(lookup: Lookup, keys: &[u8], descriptor: i32, output: &mut Output, conte
             context.service.store.prefetch(batch.hashes());
         }
         for index in 0..batch.count {
+            let is_first = looked_up == 0 && index == 0;
+            if !is_first && !output.begin_reply() {
+                return Looked::NoReplies;
+            }
             if output.pending() >= OUTPUT_BYTES_MAX {
                 let left = batch.left[index] + batch.keys[index].len();
                 return pause(keys, left);
             }
             let (key, hash) = (batch.keys[index], batch.hashes[index]);
-            output.begin_response();
             one(lookup, key, hash, descriptor, output, context);
         }
         if batch.has_bad_key {

@@ -146,6 +146,7 @@ impl Session {
             return Progress { consumed: 0, next: Next::Input { bytes: self.wanted } };
         }
         self.wanted = 0;
+        output.allow_replies(context.service.config.replies_per_turn_max());
         let mut turn = Turn {
             input,
             consumed: 0,
@@ -187,6 +188,10 @@ impl Session {
             }
             Found::TooLong => return self.close(Next::Abort(CloseReason::Error)),
         };
+        if !output.begin_reply() {
+            context.counters().response_obj_oom.add(1);
+            return self.close(Next::Abort(CloseReason::Error));
+        }
         let line = Line {
             text,
             bytes,
@@ -194,7 +199,6 @@ impl Session {
             turn: turn.mark,
             descriptor: self.descriptor,
         };
-        output.begin_response();
         let step = text::execute(&line, output, context);
         let line_end = bytes - text.len();
         self.scanned = 0;
@@ -306,7 +310,7 @@ impl Session {
                 ProtocolChoice::Text => false,
                 ProtocolChoice::Binary => true,
             };
-            if is_binary { Phase::Binary(Box::new(BinaryState::new())) } else { Phase::Command }
+            if is_binary { Phase::Binary(Box::default()) } else { Phase::Command }
         };
         None
     }
@@ -336,9 +340,11 @@ impl Session {
         let Some(keys) = rest.get(..*left) else {
             return Some(Next::Input { bytes: *left + 1 });
         };
+        // The rest of a list that began within the limit of replies is bounded by the turn.
+        output.allow_replies(None);
         match retrieval::look_up(*lookup, keys, self.descriptor, output, context) {
-            // The keys were checked when the list was interrupted.
-            Looked::Done | Looked::BadKey => {
+            // The keys were checked when the list was interrupted, and replies are not counted here.
+            Looked::Done | Looked::BadKey | Looked::NoReplies => {
                 let line_end = match rest.get(keys.len()..) {
                     Some([b'\r', ..]) => 2,
                     _ => 1,

@@ -8,13 +8,14 @@ use std::borrow::Cow;
 
 use crate::protocol::text::classic::{self, Storage, StorageLine};
 use crate::protocol::text::reply;
+use crate::store::StoreError;
 use crate::store::value::{LargeBuffer, NewValue};
-use crate::store::{Fit, StoreError};
 
 use super::apply::{self, Mode, StoreRequest, Stored};
 use super::event_lines;
 use super::meta::{self, KeyBuffer, MetaSet, SetLine};
 use super::output::Output;
+use super::room::{self, Room};
 use super::service::Context;
 use super::text::Step;
 
@@ -54,25 +55,18 @@ pub(super) fn execute(
             return Step::Done { data_bytes: 0 };
         }
     };
-    let service = context.service;
     let (key_bytes, value_bytes) = (line.key.len(), line.value_bytes);
-    let error = match service.store.fit(key_bytes, value_bytes, line.flags) {
-        Fit::Inline => return execute_inline(mode, &line, behind, descriptor, output, context),
-        Fit::Large => {
-            let made = service.store.large_buffer(key_bytes, value_bytes, line.flags, context.now);
-            match made {
-                Ok(buffer) => {
-                    record(line.key, context);
-                    let request = classic_request(mode, &line, Box::from(line.key), context);
-                    return Step::Large(Box::new(LargeStore::new(Target::Classic(request), buffer)));
-                }
-                Err(error) => error,
-            }
+    let error = match room::find(key_bytes, value_bytes, line.flags, context) {
+        Room::Inline => return execute_inline(mode, &line, behind, descriptor, output, context),
+        Room::Large(buffer) => {
+            record(line.key, context);
+            let request = classic_request(mode, &line, Box::from(line.key), context);
+            return Step::Large(Box::new(LargeStore::new(Target::Classic(request), buffer)));
         }
-        Fit::TooLarge => StoreError::TooLarge,
+        Room::Refused(error) => error,
     };
     record(line.key, context);
-    event_lines::refused(mode, error, line.key, descriptor, context);
+    event_lines::refused(mode.name(), error, line.key, descriptor, context);
     let reply = refuse(mode, line.key, error, descriptor, context);
     Step::Swallow { bytes: value_bytes + ENDING.len(), reply: Cow::Borrowed(quiet(reply, line.is_noreply)) }
 }
@@ -203,11 +197,9 @@ pub(super) fn execute_meta(
             }
         },
     };
-    let store = &context.service.store;
     let data_bytes = value_bytes + ENDING.len();
-    let key_bytes = key.as_slice().len();
-    let error = match store.fit(key_bytes, value_bytes, set.flags) {
-        Fit::Inline => {
+    let error = match room::find(key.as_slice().len(), value_bytes, set.flags, context) {
+        Room::Inline => {
             let Some(block) = behind.get(..data_bytes) else {
                 return Step::NeedsData { data_bytes };
             };
@@ -218,14 +210,11 @@ pub(super) fn execute_meta(
             }
             return Step::Done { data_bytes };
         }
-        Fit::Large => match store.large_buffer(key_bytes, value_bytes, set.flags, context.now) {
-            Ok(buffer) => {
-                let target = Target::Meta { set, key };
-                return Step::Large(Box::new(LargeStore::new(target, buffer)));
-            }
-            Err(error) => error,
-        },
-        Fit::TooLarge => StoreError::TooLarge,
+        Room::Large(buffer) => {
+            let target = Target::Meta { set, key };
+            return Step::Large(Box::new(LargeStore::new(target, buffer)));
+        }
+        Room::Refused(error) => error,
     };
     let mut held_back = Output::new();
     meta::refuse(&set, key.as_slice(), error, &mut held_back, context);

@@ -16,9 +16,14 @@ pub const NOW: Now = Now { seconds: 100, epoch: 1_700_000_000 };
 
 /// A service with memcached's defaults.
 pub fn service() -> Service {
+    service_with(store::Config::default())
+}
+
+/// A service with memcached's defaults and a store of its own.
+pub fn service_with(store_config: store::Config) -> Service {
     let events = Arc::new(EventHub::default());
     Service {
-        store: Store::new(store::Config::default(), Arc::clone(&events)),
+        store: Store::new(store_config, Arc::clone(&events)),
         config: Config {
             version: "1.6.45".to_owned(),
             is_shutdown_enabled: false,

@@ -170,6 +170,12 @@ fn look_up(lookup: Lookup, keys: &[u8], line: &Line<'_>, output: &mut Output, co
             refuse_key(lookup, keys, line, output);
             DONE
         }
+        Looked::NoReplies => {
+            context.counters().response_obj_oom.add(1);
+            output.truncate(line.turn);
+            output.push(reply::NO_MEMORY_WRITING);
+            DONE
+        }
     }
 }
 

@@ -4,9 +4,9 @@
 //! the client has taken what was queued. A slow client's lines stay in the hub's bounded buffer, where the overflow is
 //! counted and told as `skipped=`.
 
+use crate::protocol::text::line::is_keyword;
 use crate::stats::events::{Subscription, class};
 
-use super::admin_numbers::is_keyword;
 use super::output::Output;
 use super::service::Context;
 

@@ -129,10 +129,10 @@ impl Worker {
             return self.read_inbox();
         }
         if token >= ENDPOINT_FIRST {
-            if let Some(endpoint) = self.endpoints.get_mut(token - ENDPOINT_FIRST) {
-                if endpoint.note_readable() {
-                    self.ready.push_back(token);
-                }
+            if let Some(endpoint) = self.endpoints.get_mut(token - ENDPOINT_FIRST)
+                && endpoint.note_readable()
+            {
+                self.ready.push_back(token);
             }
             return;
         }
@@ -154,11 +154,11 @@ impl Worker {
     }
 
     fn list(&mut self, token: usize) {
-        if let Some(connection) = self.connections.get_mut(token) {
-            if !connection.is_listed {
-                connection.is_listed = true;
-                self.ready.push_back(token);
-            }
+        if let Some(connection) = self.connections.get_mut(token)
+            && !connection.is_listed
+        {
+            connection.is_listed = true;
+            self.ready.push_back(token);
         }
     }
 
@@ -213,10 +213,10 @@ impl Worker {
             is_stopping: self.stop_at.is_some(),
         };
         if token >= ENDPOINT_FIRST {
-            if let Some(endpoint) = self.endpoints.get_mut(token - ENDPOINT_FIRST) {
-                if endpoint.turn(&mut tools) {
-                    self.ready.push_back(token);
-                }
+            if let Some(endpoint) = self.endpoints.get_mut(token - ENDPOINT_FIRST)
+                && endpoint.turn(&mut tools)
+            {
+                self.ready.push_back(token);
             }
             return;
         }

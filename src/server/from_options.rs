@@ -142,8 +142,9 @@ fn load_logins(path: PathBuf) -> Box<LoadLogins> {
     Box::new(move || {
         let shown = shown(&path);
         let bytes = fs::read(&path).map_err(|error| {
-            let number = error.raw_os_error().unwrap_or(0);
-            format!("Could not open authfile [{shown}] for reading, error {number}: {}", error_text(&error))
+            // memcached says why twice.
+            let text = error_text(&error);
+            format!("Could not open authfile [{shown}] for reading, error {text}: {text}")
         })?;
         parse_auth_file(&bytes).map_err(|text| format!("Authfile [{shown}] {text}"))
     })

@@ -80,10 +80,10 @@ pub fn run(config: Config) -> Result<(), Failure> {
     let keeps = (config.has_core_files, config.verbosity > 0);
     let running = Running::start(config)?;
     running.announce();
-    if let Some(background) = background {
-        if let Err(error) = background.detach(keeps.0, keeps.1) {
-            log::warn!("cannot detach: {}", error_text(&error));
-        }
+    if let Some(background) = background
+        && let Err(error) = background.detach(keeps.0, keeps.1)
+    {
+        log::warn!("cannot detach: {}", error_text(&error));
     }
     running.serve(&mut signals);
     Ok(())
@@ -108,11 +108,11 @@ fn prepare_process(config: &Config) -> Result<(), Failure> {
             UserError::User(_) => Failure::new(EXIT_SYSTEM, format!("failed to assume identity of user {name}")),
         })?;
     }
-    if config.is_memory_locked {
-        if let Err(error) = limits::lock_memory() {
-            let text = error_text(&error);
-            logging::say(&format!("warning: -k invalid, mlockall() failed: {text}"));
-        }
+    if config.is_memory_locked
+        && let Err(error) = limits::lock_memory()
+    {
+        let text = error_text(&error);
+        logging::say(&format!("warning: -k invalid, mlockall() failed: {text}"));
     }
     Ok(())
 }

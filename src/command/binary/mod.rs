@@ -210,7 +210,10 @@ impl BinaryState {
         if prefix_bytes > PREFIX_BYTES_MAX {
             return Step::stop(0, Next::Close(CloseReason::Error));
         }
-        output.begin_response();
+        if !output.begin_reply() {
+            context.counters().response_obj_oom.add(1);
+            return Step::stop(0, Next::Abort(CloseReason::Error));
+        }
         let echo = Echo::of(&header);
         let Some(value_bytes) = header.value_bytes() else {
             return Step::break_off(prefix_bytes, echo, Status::UnknownCommand, output);

@@ -5,14 +5,19 @@
 
 use crate::protocol::binary::opcode::Command;
 use crate::protocol::binary::reply::{Echo, Status, push_error, push_value};
+use crate::store::StoreError;
 use crate::store::value::{LargeBuffer, NewValue};
-use crate::store::{Fit, StoreError};
 
 use super::super::apply::{self, Mode, StoreRequest, Stored};
+use super::super::event_lines;
 use super::super::meta::KeyBuffer;
 use super::super::output::Output;
+use super::super::room::{self, Room};
 use super::super::service::Context;
 use super::{BinaryState, Outcome, Packet, State, Step};
+
+/// What watchers see as the command of a refused packet: memcached does not tell them.
+const REFUSED_NAME: &str = "null";
 
 /// A storage command without its key and value.
 #[derive(Clone, Copy, Debug)]
@@ -111,8 +116,8 @@ impl BinaryState {
         let storage = Storage::new(packet, context);
         let (key, value_bytes) = (packet.key, packet.value_bytes);
         let prefix_bytes = packet.header.prefix_bytes();
-        let refusal = match service.store.fit(key.len(), value_bytes, storage.flags) {
-            Fit::Inline => {
+        let error = match room::find(key.len(), value_bytes, storage.flags, context) {
+            Room::Inline => {
                 let packet_bytes = prefix_bytes + value_bytes;
                 let Some(value) = packet.rest.get(..value_bytes) else {
                     return Step::wait(packet_bytes);
@@ -121,23 +126,23 @@ impl BinaryState {
                 storage.finish(key, NewValue::Bytes(value), descriptor, output, context);
                 return Step::answered(packet_bytes);
             }
-            Fit::Large => {
-                let made = service.store.large_buffer(key.len(), value_bytes, storage.flags, context.now);
-                match made {
-                    Ok(buffer) => {
-                        service.prefixes.record_set(key);
-                        self.state = State::Value(Box::new(Receiving { storage, key: KeyBuffer::new(key), buffer }));
-                        return Step { consumed: prefix_bytes, outcome: Outcome::Continued };
-                    }
-                    Err(StoreError::TooLarge) => Status::TooLarge,
-                    Err(StoreError::NoMemory) => Status::NoMemory,
-                }
+            Room::Large(buffer) => {
+                service.prefixes.record_set(key);
+                self.state = State::Value(Box::new(Receiving { storage, key: KeyBuffer::new(key), buffer }));
+                return Step { consumed: prefix_bytes, outcome: Outcome::Continued };
             }
-            Fit::TooLarge => Status::TooLarge,
+            Room::Refused(error) => error,
         };
         service.prefixes.record_set(key);
         storage.forget_old(key, context);
-        self.swallow_first(prefix_bytes, value_bytes, storage.echo, refusal, output)
+        if !matches!(storage.command, Command::Append | Command::Prepend) {
+            event_lines::refused(REFUSED_NAME, error, key, descriptor, context);
+        }
+        let status = match error {
+            StoreError::TooLarge => Status::TooLarge,
+            StoreError::NoMemory => Status::NoMemory,
+        };
+        self.swallow_first(prefix_bytes, value_bytes, storage.echo, status, output)
     }
 
     /// Takes what has come of a large value; stores it when it is complete.

@@ -8,8 +8,9 @@ pub mod general;
 pub mod settings;
 
 use crate::base::sync::Ordering;
+use crate::protocol::text::line::is_keyword;
+use crate::protocol::text::number::strict_u32;
 
-use super::admin_numbers::{is_keyword, parse_u32};
 use super::dump;
 use super::output::Output;
 use super::service::Context;
@@ -99,7 +100,7 @@ fn cachedump(tokens: &[&[u8]], output: &mut Output, context: &Context<'_>) {
     let [_, _, class, limit, ..] = tokens else {
         return output.push(b"CLIENT_ERROR bad command line\r\n");
     };
-    match (parse_u32(class), parse_u32(limit)) {
+    match (strict_u32(class), strict_u32(limit)) {
         (Some(class @ 0..CLASSES_MAX), Some(limit)) => {
             dump::cachedump(class as u8, limit, output, context);
         }

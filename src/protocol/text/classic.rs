@@ -163,7 +163,7 @@ pub fn storage(arguments: &[u8], has_compare: bool) -> Storage<'_> {
     } else {
         Some(0)
     };
-    match (key::is_valid(key), number::c_flags(flags_text), number::c_exptime(exptime_text), compare) {
+    match (key::is_valid(key), number::c_u32(flags_text), number::c_exptime(exptime_text), compare) {
         (true, Some(flags), Some(exptime), Some(compare)) => {
             Storage::Data(StorageLine { key, flags, exptime, value_bytes, compare, is_noreply })
         }

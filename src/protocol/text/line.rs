@@ -156,6 +156,16 @@ impl<'a> Tokens<'a> {
     }
 }
 
+/// Whether `token` abbreviates `word`, by C's `strncmp` over the token's length.
+pub fn is_keyword(token: &[u8], word: &str) -> bool {
+    // A NUL in the token ends the comparison as it ends the word.
+    let token = match token.iter().position(|&byte| byte == 0) {
+        Some(end) => return &token[..end] == word.as_bytes(),
+        None => token,
+    };
+    word.as_bytes().starts_with(token)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,5 +245,20 @@ mod tests {
         let tokens = Tokens::split(&line);
         assert_eq!(tokens.as_slice().len(), TOKENS_KEPT);
         assert_eq!(tokens.last(), Some(&b"t23"[..]));
+    }
+
+    #[test]
+    fn keywords_match_over_the_clients_length() {
+        for (token, is_match) in [
+            (&b"s"[..], true),
+            (b"settings", true),
+            (b"settingsx", false),
+            (b"settinX", false),
+            (b"settings\0x", true),
+            (b"set\0", false),
+            (b"", true),
+        ] {
+            assert_eq!(is_keyword(token, "settings"), is_match, "{token:?}");
+        }
     }
 }

@@ -1,11 +1,13 @@
-//! Numbers as memcached reads them. It has two families: strict ones that take a whole token, and C's `strtoul` and
-//! `strtol`, which skip white space, take a sign and stop at white space or NUL, for the flags and the exptime of
-//! storage commands.
+//! Numbers as memcached reads them. It has two families: strict ones that take a whole token, and C's `strtoul`,
+//! `strtol` and `strtod`, which skip white space, take a sign and stop at white space or NUL, for the flags and the
+//! exptime of storage commands and some arguments of administrative ones.
 
 /// Most characters of a 32-bit number's token, leading zeros included.
 const DIGITS_MAX_32: usize = 11;
 /// Most characters of a 64-bit number's token, leading zeros included.
 const DIGITS_MAX_64: usize = 22;
+/// Most characters of a floating-point number's token.
+const DOUBLE_BYTES_MAX: usize = 31;
 
 /// A token of digits up to 2^64 - 1. An empty token is 0, as in memcached; callers that can meet one check for it.
 #[inline]
@@ -39,10 +41,21 @@ pub fn strict_i32(token: &[u8]) -> Option<i32> {
     i32::try_from(number).ok()
 }
 
-/// The number at the start of `text`, by `strtoul` as memcached uses it for client flags: the low 32 bits of a 64-bit
+/// A token of digits with an optional minus sign, within 64 bits, by the rules of [`strict_i32`].
+pub fn strict_i64(token: &[u8]) -> Option<i64> {
+    if token.len() > DIGITS_MAX_64 {
+        return None;
+    }
+    match token {
+        [b'-', rest @ ..] => i64::try_from(-i128::from(digits(rest)?)).ok(),
+        _ => i64::try_from(digits(token)?).ok(),
+    }
+}
+
+/// The number at the start of `text`, by `strtoul` as memcached uses it for client flags and slab classes: the low 32 bits of a 64-bit
 /// number. A minus sign negates modulo 2^64; what is then 2^63 or more is refused.
 #[inline]
-pub fn c_flags(text: &[u8]) -> Option<u32> {
+pub fn c_u32(text: &[u8]) -> Option<u32> {
     let (is_negative, magnitude) = c_number(text)?;
     let value = if is_negative { magnitude.wrapping_neg() } else { magnitude };
     if is_negative && value > i64::MAX as u64 { None } else { Some(value as u32) }
@@ -58,6 +71,23 @@ pub fn c_exptime(text: &[u8]) -> Option<i32> {
     }
     let value = if is_negative { magnitude.wrapping_neg() } else { magnitude };
     Some(value as i32)
+}
+
+/// A floating-point number as C's `strtod` reads it, followed by the token's end, white space or a NUL. Hexadecimal
+/// numbers are not read; a number beyond the range is refused.
+pub fn c_double(token: &[u8]) -> Option<f64> {
+    if token.len() > DOUBLE_BYTES_MAX {
+        return None;
+    }
+    let start = token.iter().position(|&byte| !is_space(byte))?;
+    let number = token.get(start..)?.split(|&byte| is_space(byte) || byte == 0).next()?;
+    let text = std::str::from_utf8(number).ok()?;
+    let value: f64 = text.parse().ok()?;
+    let is_named = text.bytes().any(|byte| byte.eq_ignore_ascii_case(&b'i'));
+    if value.is_infinite() && !is_named {
+        return None;
+    }
+    Some(value)
 }
 
 /// Sign and magnitude of the number at the start of `text`. The end of `text` ends the number, like white space.
@@ -161,12 +191,46 @@ mod tests {
                 ("--1", None),
             ],
         );
+        check(
+            strict_i64,
+            &[
+                ("9223372036854775807", Some(i64::MAX)),
+                ("9223372036854775808", None),
+                ("-9223372036854775808", Some(i64::MIN)),
+                ("-9223372036854775809", None),
+                ("00000000000000000000001", None),
+                ("-", Some(0)),
+                ("+1", None),
+            ],
+        );
+    }
+
+    #[test]
+    fn doubles_are_read_by_strtod() {
+        check(
+            c_double,
+            &[
+                ("0.5", Some(0.5)),
+                (".5", Some(0.5)),
+                ("-1", Some(-1.0)),
+                ("1e3", Some(1000.0)),
+                ("1.", Some(1.0)),
+                ("1\tx", Some(1.0)),
+                ("inf", Some(f64::INFINITY)),
+                ("1e999", None),
+                ("0.2x", None),
+                ("", None),
+                ("\u{fc}", None),
+                ("00000000000000000000000000000001", None),
+            ],
+        );
+        assert!(c_double(b"nan").is_some_and(f64::is_nan));
     }
 
     #[test]
     fn flags_are_read_by_strtoul() {
         check(
-            c_flags,
+            c_u32,
             &[
                 ("5 0 1", Some(5)),
                 ("5", Some(5)),

@@ -18,6 +18,8 @@ pub const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
 pub const NO_MEMORY_STORING: &[u8] = b"SERVER_ERROR out of memory storing object\r\n";
 /// A delta found no memory.
 pub const NO_MEMORY: &[u8] = b"SERVER_ERROR out of memory\r\n";
+/// A retrieval of more values than one connection may have waiting.
+pub const NO_MEMORY_WRITING: &[u8] = b"SERVER_ERROR out of memory writing get response\r\n";
 /// Done.
 pub const STORED: &[u8] = b"STORED\r\n";
 /// The item was (not) there.
