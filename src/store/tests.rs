@@ -211,3 +211,26 @@ fn large_values_are_views_of_chunks() {
     Value::Large(&held).copy_to(&mut bytes);
     assert!(bytes == value, "the value changed under a reader");
 }
+
+/// In the second of a delayed flush a new item is dead as soon as it is stored. The LRU's upkeep behind the store threw
+/// it away, and the visit went on with a free slot: `mg key N30` linked that into a list.
+#[test]
+fn a_new_item_outlives_its_visit() {
+    let store = Store::new(small(1), Arc::default());
+    store.flush(Some(101), now(100));
+    for number in 0..10 {
+        let key = format!("key{number}").into_bytes();
+        store.entry(&key, store.hash(&key), now(100), |entry| {
+            let value = NewValue::Bytes(b"value");
+            let new = NewItem { flags: 0, exptime: 0, cas: None, value, marks: Marks::default() };
+            entry.insert(new).expect("stored");
+            assert_eq!(entry.item().expect("linked").key(), key);
+            entry.set_exptime(200);
+            entry.bump();
+            entry.bump();
+            entry.refresh();
+        });
+    }
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.curr_items, snapshot.classes.iter().map(ClassSnapshot::item_count).sum::<usize>());
+}
