@@ -147,6 +147,12 @@ impl Store {
                     mover.slabs_moved += 1;
                     job.pages -= 1;
                     job.stuck_steps = 0;
+                } else {
+                    job.stuck_steps += 1;
+                    if job.stuck_steps > STUCK_STEPS_MAX {
+                        // Others took the page.
+                        job.pages = 0;
+                    }
                 }
                 mover.status = "pass";
             }
@@ -193,8 +199,13 @@ impl Store {
             .enumerate()
             .filter_map(|(number, partition)| Some((number, partition.lock().spans.emptiest(job.source)?)))
             .min_by_key(|(_, facts)| (facts.used, facts.age));
-        if let Some((partition, facts)) = emptiest {
-            job.span = Some((partition, facts.span));
+        if let Some((partition, _)) = emptiest {
+            // Looked at again and marked under one lock: from then on nobody else drops the span.
+            let spans = &mut self.partitions[partition].lock().spans;
+            if let Some(facts) = spans.emptiest(job.source) {
+                spans.start_leaving(facts.span);
+                job.span = Some((partition, facts.span));
+            }
             return Step::More;
         }
         if (job.is_evicting || counts.is_full()) && self.evict_oldest(job.source, now) {
@@ -259,7 +270,7 @@ impl Store {
             if mover.excess_since == 0 {
                 mover.excess_since = now.seconds;
             }
-            let is_due = mover.is_shrinking || now.seconds - mover.excess_since >= EXCESS_SECONDS_MAX;
+            let is_due = mover.is_shrinking || now.seconds.saturating_sub(mover.excess_since) >= EXCESS_SECONDS_MAX;
             if is_due && let Some(source) = self.donor(&counts, 0) {
                 mover.start(source, 0, excess.min(counts.pages[source] - 1), true);
                 return;
