@@ -95,6 +95,9 @@ impl Server {
         let mut command = program.command();
         command.args(["-l", "127.0.0.1", "-U", "0", "-p", &port.to_string()]).args(&options);
         command.stdout(Stdio::null()).stderr(Stdio::null());
+        if env::var_os("SLABSTASH_TEST_STDERR").is_some() {
+            command.stderr(Stdio::inherit());
+        }
         let child = command.spawn().map_err(|error| format!("{}: {error}", program.path.display()))?;
         let is_binary_only = options.windows(2).any(|pair| pair == ["-B", "binary"]);
         let mut server = Server { child, port, is_binary_only, control: None, folder: folder.to_path_buf() };
@@ -130,6 +133,23 @@ impl Server {
     /// Checks that the canary is still there, and so that the server still serves.
     pub fn check_canary(&mut self) -> Result<(), String> {
         self.ask(b"get canary\r\n", Piece::Bytes(b"VALUE canary 3 5\r\nalive\r\nEND\r\n".to_vec()))
+    }
+
+    /// Checks that the server has not ended.
+    pub fn expect_running(&mut self) -> Result<(), String> {
+        match self.child.try_wait().map_err(|error| error.to_string())? {
+            Some(status) => Err(format!("the server ended with {status}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Resident memory of the server in bytes.
+    pub fn resident_bytes(&self) -> Result<usize, String> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+        kibibytes.map(|number| number * 1024).ok_or_else(|| format!("{path} has no VmRSS"))
     }
 
     /// Waits for the server to end by itself and checks its exit status.

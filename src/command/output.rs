@@ -245,12 +245,12 @@ mod tests {
     #[test]
     fn boundaries_go_with_what_is_taken_back() {
         let mut output = Output::with_boundaries();
-        output.begin_response();
+        assert!(output.begin_reply());
         output.push(b"END\r\n");
-        output.begin_response();
+        assert!(output.begin_reply());
         let mark = output.mark();
         output.push(b"VALUE");
-        output.begin_response();
+        assert!(output.begin_reply());
         output.push(b"VALUE");
         assert_eq!(output.boundaries(), [0, 5, 10]);
         output.truncate(mark);
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn boundaries_are_kept_only_on_demand() {
         let mut output = Output::new();
-        output.begin_response();
+        assert!(output.begin_reply());
         assert_eq!(output.boundaries(), []);
     }
 }

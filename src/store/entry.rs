@@ -220,7 +220,10 @@ impl<'a> Entry<'a> {
         match result {
             Ok((id, cas)) => {
                 self.id = id;
-                self.partition.settle(id, self.now);
+                // The upkeep throws dead items away, and a delayed flush covers even the newest.
+                if !self.partition.is_dead(id, self.now) {
+                    self.partition.settle(id, self.now);
+                }
                 Ok(cas)
             }
             Err(error) => {

@@ -221,6 +221,7 @@ impl Partition {
         self.spans.start_leaving(span);
         let mut from = 0;
         let mut status = None;
+        let mut has_moved = false;
         for _ in 0..items_max {
             let Some(id) = self.spans.next_live(span, from) else {
                 return match status {
@@ -235,11 +236,17 @@ impl Partition {
             } else if self.is_dead(id, now) {
                 self.unlink_unhashed(id);
                 tally.inline_reclaim += 1;
-            } else if !self.rescue(id, is_evicting, now, tally) {
+                has_moved = true;
+            } else if self.rescue(id, is_evicting, now, tally) {
+                has_moved = true;
+            } else {
                 status = Some("from_lru");
             }
         }
-        Evacuated::More
+        match status {
+            Some(status) if !has_moved => Evacuated::Stuck(status),
+            _ => Evacuated::More,
+        }
     }
 
     /// Copies an item to another slot of its bin; false when there is none.

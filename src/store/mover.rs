@@ -13,7 +13,7 @@ use super::Store;
 use super::automove::{Automove, Sample};
 use super::maintain::{Evacuated, Tally};
 use super::slab::budget::PageCounts;
-use super::slab::spans::SpanFacts;
+use super::slab::spans::{SpanFacts, Spans};
 
 /// Items moved in a step.
 const ITEMS_PER_STEP: usize = 256;
@@ -43,6 +43,13 @@ struct Job {
     stuck_steps: u32,
     /// The span being emptied: partition and number.
     span: Option<(usize, usize)>,
+}
+
+impl Job {
+    /// The span of a partition to empty next: the oldest when an operator asks, as in memcached, else the cheapest.
+    fn candidate(&self, spans: &Spans) -> Option<SpanFacts> {
+        if self.is_manual { spans.oldest(self.source) } else { spans.emptiest(self.source) }
+    }
 }
 
 /// The mover's state.
@@ -167,6 +174,12 @@ impl Store {
                     mover.slabs_moved += 1;
                     job.pages -= 1;
                     job.stuck_steps = 0;
+                } else {
+                    job.stuck_steps += 1;
+                    if job.stuck_steps > STUCK_STEPS_MAX {
+                        // Others took the page.
+                        job.pages = 0;
+                    }
                 }
                 mover.status = "pass";
             }
@@ -207,8 +220,13 @@ impl Store {
         if self.free_chunks(job, mover, excess) {
             return Step::More;
         }
-        if let Some((partition, facts)) = self.next_span(job) {
-            job.span = Some((partition, facts.span));
+        if let Some(partition) = self.next_partition(job) {
+            // Looked at again and marked under one lock: from then on nobody else drops the span.
+            let spans = &mut self.partitions[partition].lock().spans;
+            if let Some(facts) = job.candidate(spans) {
+                spans.start_leaving(facts.span);
+                job.span = Some((partition, facts.span));
+            }
             return Step::More;
         }
         if (job.is_evicting || counts.is_full()) && self.evict_oldest(job.source, now) {
@@ -218,18 +236,14 @@ impl Store {
         Step::Stuck("busy_active")
     }
 
-    /// The span to empty next: the oldest when an operator asks, as in memcached, else the cheapest.
-    fn next_span(&self, job: &Job) -> Option<(usize, SpanFacts)> {
-        let spans = self.partitions.iter().enumerate().filter_map(|(number, partition)| {
-            let spans = &partition.lock().spans;
-            let facts = if job.is_manual { spans.oldest(job.source) } else { spans.emptiest(job.source) };
-            Some((number, facts?))
+    /// The partition that has the span to empty next.
+    fn next_partition(&self, job: &Job) -> Option<usize> {
+        let candidates = self.partitions.iter().enumerate().filter_map(|(number, partition)| {
+            let facts = job.candidate(&partition.lock().spans)?;
+            let cost = if job.is_manual { 0 } else { facts.used };
+            Some((cost, facts.age, number))
         });
-        if job.is_manual {
-            spans.min_by_key(|(_, facts)| facts.age)
-        } else {
-            spans.min_by_key(|(_, facts)| (facts.used, facts.age))
-        }
+        candidates.min().map(|(_, _, number)| number)
     }
 
     fn evacuate_step(&self, job: &mut Job, mover: &mut Mover, partition: usize, span: usize, now: Now) -> Step {
@@ -279,7 +293,7 @@ impl Store {
             if mover.excess_since == 0 {
                 mover.excess_since = now.seconds;
             }
-            let is_due = mover.is_shrinking || now.seconds - mover.excess_since >= EXCESS_SECONDS_MAX;
+            let is_due = mover.is_shrinking || now.seconds.saturating_sub(mover.excess_since) >= EXCESS_SECONDS_MAX;
             if is_due && let Some(source) = self.donor(&counts, 0) {
                 mover.start(source, 0, excess.min(counts.pages[source] - 1), true);
                 return;

@@ -235,3 +235,121 @@ fn a_full_class_of_chunks_gives_a_page_up() {
         assert_eq!(store.snapshot().counters.slabs_moved, pages);
     }
 }
+
+/// The keys `PREFIX0`, `PREFIX1`... of one partition.
+fn keys_of(store: &Store, partition: usize, prefix: &str) -> impl Iterator<Item = Vec<u8>> {
+    let keys = (0..).map(move |number: u32| format!("{prefix}{number}").into_bytes());
+    keys.filter(move |key| std::ptr::eq(store.partition(store.hash(key)), &raw const *store.partitions[partition]))
+}
+
+fn class_of(store: &Store, key: &[u8], value: &[u8]) -> i32 {
+    i32::from(store.class_of(store.item_bytes(key.len(), value.len(), 0)))
+}
+
+/// The mover chose the span it would empty next and marked it in its next step only. In between, a set in another
+/// thread could drop that very span and reuse its number for its own class; the mover then emptied the new span and
+/// credited it to the old class.
+#[test]
+fn a_span_that_the_mover_has_chosen_stays() {
+    for (full, other) in [(0, 1), (1, 0)] {
+        let store = Store::new(small(2), Arc::default());
+        let (small_value, other_value) = ([1; 100], [2; 1000]);
+        for number in 0..40_000u32 {
+            set(&store, format!("a{number:06}").as_bytes(), &small_value, 0, 0, now(100)).expect("stored");
+        }
+        for key in keys_of(&store, full, "b").take(1200) {
+            set(&store, &key, &other_value, 0, 0, now(100)).expect("stored");
+        }
+        assert_eq!(store.reassign(class_of(&store, b"a000000", &small_value), 1, now(100)), Reassign::Running);
+        let _ = store.maintain(0, 1, now(100));
+        for key in keys_of(&store, other, "b").take(3) {
+            set(&store, &key, &other_value, 0, 0, now(100)).expect("stored");
+        }
+        for _ in 0..300 {
+            let _ = store.maintain(0, 1, now(100));
+        }
+        assert!(!store.snapshot().is_reassigning);
+        for class in 1..store.shared.bins.classes() {
+            let spans: usize = store.partitions.iter().map(|partition| partition.lock().spans.count(class)).sum();
+            let used = store.shared.budget.counts().used[class];
+            assert_eq!(used, spans * store.shared.bins.row(class).span_bytes(), "class {class}");
+        }
+    }
+}
+
+/// The page was in the pool when the move began and was taken by a set before it could be moved: the move waited for
+/// another page in the pool, for ever, and every further `slabs reassign` was answered BUSY.
+#[test]
+fn a_move_of_a_page_that_is_gone_ends() {
+    let store = Store::new(Config { memory_limit_bytes: 16 << 20, ..small(1) }, Arc::default());
+    let value = [1; 1000];
+    let mut number = 0;
+    let mut add = |count: u32| {
+        for _ in 0..count {
+            number += 1;
+            set(&store, format!("k{number:06}").as_bytes(), &value, 0, 0, now(100)).expect("stored");
+        }
+    };
+    add(1500);
+    let class = class_of(&store, b"k000001", &value);
+    for key in 1..=1400u32 {
+        let key = format!("k{key:06}").into_bytes();
+        store.entry(&key, store.hash(&key), now(100), |entry| entry.remove());
+    }
+    assert_eq!(store.reassign(class, 0, now(100)), Reassign::Running);
+    let steps = |count: u32| {
+        for _ in 0..count {
+            let _ = store.maintain(0, 1, now(100));
+        }
+    };
+    steps(500);
+    assert_eq!((store.snapshot().pool_pages, store.snapshot().is_reassigning), (1, false));
+    assert_eq!(store.reassign(0, class + 1, now(100)), Reassign::Running);
+    add(2000);
+    assert_eq!(store.snapshot().pool_pages, 0);
+    steps(500);
+    assert!(!store.snapshot().is_reassigning);
+}
+
+/// A span with more items than a step looks at, none of which found another slot, was taken for one that is being
+/// emptied: the move never evicted and never ended.
+#[test]
+fn a_move_without_free_slots_ends() {
+    let store = Store::new(Config { memory_limit_bytes: 64 << 20, ..small(1) }, Arc::default());
+    let value = [1; 40];
+    let class = class_of(&store, b"k000001", &value);
+    let pages = |store: &Store| store.shared.budget.counts().used[usize::try_from(class).expect("a class")];
+    let mut number = 0;
+    while pages(&store) < 2 << 20 || store.partitions[0].lock().spans.free_bytes(class as usize) > 1024 {
+        number += 1;
+        set(&store, format!("k{number:06}").as_bytes(), &value, 0, 0, now(100)).expect("stored");
+    }
+    assert_eq!(store.reassign(class, class + 1, now(100)), Reassign::Running);
+    for _ in 0..1000 {
+        let _ = store.maintain(0, 1, now(100));
+    }
+    assert!(!store.snapshot().is_reassigning);
+}
+
+/// In the second of a delayed flush a new item is dead as soon as it is stored. The LRU's upkeep behind the store threw
+/// it away, and the visit went on with a free slot: `mg key N30` linked that into a list.
+#[test]
+fn a_new_item_outlives_its_visit() {
+    let store = Store::new(small(1), Arc::default());
+    store.flush(Some(101), now(100));
+    for number in 0..10 {
+        let key = format!("key{number}").into_bytes();
+        store.entry(&key, store.hash(&key), now(100), |entry| {
+            let value = NewValue::Bytes(b"value");
+            let new = NewItem { flags: 0, exptime: 0, cas: None, value, marks: Marks::default() };
+            entry.insert(new).expect("stored");
+            assert_eq!(entry.item().expect("linked").key(), key);
+            entry.set_exptime(200);
+            entry.bump();
+            entry.bump();
+            entry.refresh();
+        });
+    }
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.curr_items, snapshot.classes.iter().map(ClassSnapshot::item_count).sum::<usize>());
+}
