@@ -1,8 +1,10 @@
 //! The grammar of `-l`: which addresses to listen on, and how each speaks.
 //!
-//!     list    = item { ("," | ";") item }
-//!     item    = [ "proto[" word "]:" ] [ "tag[" name "]:" | "tag_" name "_:" ] address [ ":" port ]
-//!     address = IPv4 | name | "[" IPv6 "]" | IPv6 | "*"
+//! ```text
+//! list    = item { ("," | ";") item }
+//! item    = [ "proto[" word "]:" ] [ "tag[" name "]:" | "tag_" name "_:" ] address [ ":" port ]
+//! address = IPv4 | name | "[" IPv6 "]" | IPv6 | "*"
+//! ```
 //!
 //! Only the text is read here: resolving names and binding is the server's. A bare IPv6 address cannot carry a port.
 //! The words `notls`, `btls` and `mtls` before an item need TLS and are refused without it. The complaints are
