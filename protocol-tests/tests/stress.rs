@@ -67,6 +67,10 @@ fn run(program: &Program, options: &str, seed: u64, duration: Duration) -> Resul
     if total.hits == 0 {
         return Err("no hit at all".to_string());
     }
+    // Rarely all that could go is on its way in or out.
+    if !options.contains("-M") && total.refused * REFUSED_ONE_IN > total.requests {
+        return Err(format!("{} of {} requests refused", total.refused, total.requests));
+    }
     if resident > RESIDENT_BYTES_MAX {
         return Err(format!("{resident} bytes of memory afterwards"));
     }
@@ -386,6 +390,9 @@ impl Client {
             return Err(format!("answered '{line}'"));
         }
         self.totals.refused += 1;
+        if env::var_os("STRESS_SHOW_REFUSED").is_some() {
+            println!("client {} request {}: '{line}'", self.number, self.totals.requests);
+        }
         Ok(())
     }
 
@@ -510,6 +517,7 @@ fn short(asked: &Asked) -> String {
 
 const SECONDS_DEFAULT: u64 = 10;
 const CLIENTS: usize = 4;
+const REFUSED_ONE_IN: u64 = 20_000;
 const KEYS: usize = 400;
 const JOIN_KEYS: usize = 20;
 const COUNTERS: usize = 200;

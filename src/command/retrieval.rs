@@ -28,6 +28,8 @@ pub(super) struct Lookup {
     pub deadline: Option<u32>,
     /// gets and gats: whether to show CAS ids.
     pub has_cas: bool,
+    /// The keys are what is left of an interrupted list: they were checked then.
+    pub is_resumed: bool,
 }
 
 /// How far a list of keys got.
@@ -78,7 +80,7 @@ fn many(lookup: Lookup, keys: &[u8], descriptor: i32, output: &mut Output, conte
             }
             if output.pending() >= OUTPUT_BYTES_MAX {
                 let left = batch.left[index] + batch.keys[index].len();
-                return pause(keys, left);
+                return pause(lookup, keys, left);
             }
             let (key, hash) = (batch.keys[index], batch.hashes[index]);
             one(lookup, key, hash, descriptor, output, context);
@@ -92,16 +94,19 @@ fn many(lookup: Lookup, keys: &[u8], descriptor: i32, output: &mut Output, conte
         }
         looked_up += batch.count;
         if looked_up >= KEYS_PER_TURN_MAX {
-            return pause(keys, rest.len());
+            return pause(lookup, keys, rest.len());
         }
     }
 }
 
 /// Stops before the last `left` bytes of `keys`. A bad key among them is found now, while all that the command has
-/// written can still be taken back.
+/// written can still be taken back. That is done once for a list, not at each of its stops.
 #[cold]
-fn pause(keys: &[u8], left: usize) -> Looked {
+fn pause(lookup: Lookup, keys: &[u8], left: usize) -> Looked {
     let consumed = keys.len().saturating_sub(left);
+    if lookup.is_resumed {
+        return Looked::Paused { consumed };
+    }
     let mut rest = keys.get(consumed..).unwrap_or_default();
     loop {
         let key = next_token(&mut rest);

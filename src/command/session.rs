@@ -225,7 +225,7 @@ impl Session {
             Step::Large(large) => self.phase = Phase::Large(large),
             Step::Keys { lookup, left } => {
                 consumed -= left + line_end;
-                self.phase = Phase::Keys { lookup, left };
+                self.phase = Phase::Keys { lookup: Lookup { is_resumed: true, ..lookup }, left };
                 next = Some(Next::Yield);
             }
             Step::Dump(dump) => self.phase = Phase::Dump(dump),

@@ -132,7 +132,7 @@ fn execute_dataless(
 }
 
 fn get(line: &Line<'_>, arguments: &[u8], has_cas: bool, output: &mut Output, context: &mut Context<'_>) -> Step {
-    let lookup = Lookup { deadline: None, has_cas };
+    let lookup = Lookup { deadline: None, has_cas, is_resumed: false };
     match classic::retrieval(arguments) {
         Ok(keys) => look_up(lookup, keys, line, output, context),
         Err(refusal) => {
@@ -152,7 +152,7 @@ fn get_and_touch(
     match classic::retrieval_and_touch(arguments) {
         Ok((exptime, keys)) => {
             let deadline = Some(context.now.deadline(i64::from(exptime)));
-            look_up(Lookup { deadline, has_cas }, keys, line, output, context)
+            look_up(Lookup { deadline, has_cas, is_resumed: false }, keys, line, output, context)
         }
         Err(refusal) => {
             output.push(refusal.reply);

@@ -63,6 +63,9 @@ const _: () =
 /// Evictions that one large value may cause before a page is taken from another class.
 const LARGE_EVICTIONS_MAX: usize = 4096;
 
+/// Pages taken from other classes for one chunk.
+const STEALS_MAX: usize = 8;
+
 /// Pauses between maintenance steps, by what the last one found to do.
 const PAUSE_FULL: Duration = Duration::from_millis(1);
 const PAUSE_SOME: Duration = Duration::from_millis(100);
@@ -237,11 +240,16 @@ impl Store {
                 break;
             }
         }
-        if self.shared.config.has_evictions
-            && self.steal_page(class, now)
-            && let Some(chunk) = self.shared.chunks.take(class)
-        {
-            return Some(chunk);
+        if self.shared.config.has_evictions {
+            // Another thread may be faster with the page, so there is more than one try.
+            for _ in 0..STEALS_MAX {
+                if !self.steal_page(class, now) {
+                    break;
+                }
+                if let Some(chunk) = self.shared.chunks.take(class) {
+                    return Some(chunk);
+                }
+            }
         }
         self.count(class as u8, |counters, _| counters.outofmemory += 1);
         None

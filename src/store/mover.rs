@@ -342,28 +342,33 @@ impl Store {
         }
     }
 
-    /// Frees a page of any class for a class of large values that has no chunk to evict, at any cost.
+    /// Frees a page of any class for a class of large values that has no chunk to evict, at any cost. Classes are tried
+    /// from the one with the most pages on, since all memory of one may be on its way in or out.
     pub(super) fn steal_page(&self, target: usize, now: Now) -> bool {
         let mut mover = self.mover.lock();
-        let counts = self.shared.budget.counts();
-        let source = match self.donor(&counts, target as i32) {
-            Some(source) => source,
-            None => match (1..counts.pages.len()).find(|&class| class != target && counts.pages[class] > 0) {
-                Some(source) => source,
-                None => return false,
-            },
-        };
+        let pages = self.shared.budget.counts().pages;
+        let mut sources: Vec<usize> = (1..pages.len()).filter(|&class| class != target && pages[class] > 0).collect();
+        sources.sort_by_key(|&class| std::cmp::Reverse(pages[class]));
+        sources.into_iter().any(|source| self.steal_page_of(source, target, &mut mover, now))
+    }
+
+    fn steal_page_of(&self, source: usize, target: usize, mover: &mut Mover, now: Now) -> bool {
         let mut job = Job { source, target, pages: 1, is_evicting: true, is_manual: false, stuck_steps: 0, span: None };
+        let mut is_moved = false;
         for _ in 0..STEAL_STEPS_MAX {
-            match self.job_step(&mut job, &mut mover, now) {
-                Step::Ready => return self.shared.budget.move_page(source, target),
-                Step::More => {}
+            match self.job_step(&mut job, mover, now) {
+                Step::Ready if self.shared.budget.move_page(source, target) => {
+                    is_moved = true;
+                    break;
+                }
+                // After a failed move others were faster with what was freed.
+                Step::Ready | Step::More => {}
                 Step::Stuck(_) => break,
             }
         }
         if let Some((partition, span)) = job.span {
             self.partitions[partition].lock().spans.stop_leaving(span);
         }
-        false
+        is_moved
     }
 }
