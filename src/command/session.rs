@@ -336,6 +336,7 @@ impl Session {
         let Some(keys) = rest.get(..*left) else {
             return Some(Next::Input { bytes: *left + 1 });
         };
+        output.begin_response();
         match retrieval::look_up(*lookup, keys, self.descriptor, output, context) {
             // The keys were checked when the list was interrupted.
             Looked::Done | Looked::BadKey => {
