@@ -342,6 +342,7 @@ impl Session {
         };
         // The rest of a list that began within the limit of replies is bounded by the turn.
         output.allow_replies(None);
+        let _ = output.begin_reply();
         match retrieval::look_up(*lookup, keys, self.descriptor, output, context) {
             // The keys were checked when the list was interrupted, and replies are not counted here.
             Looked::Done | Looked::BadKey | Looked::NoReplies => {

@@ -24,7 +24,7 @@ use mio::{Interest, Registry, Token};
 use crate::base::sync::Arc;
 use crate::command::service::{Context, ProtocolChoice, Wake};
 use crate::command::{Next, Output, Session};
-use crate::stats::connections::ConnectionEntry;
+use crate::stats::connections::{ConnectionEntry, ConnectionState};
 
 use super::connection::Tools;
 
@@ -38,7 +38,7 @@ pub struct Endpoint {
     is_readable: bool,
     datagram: Vec<u8>,
     output: Output,
-    reply: Vec<u8>,
+    reply: Reply,
 }
 
 impl Endpoint {
@@ -51,7 +51,7 @@ impl Endpoint {
             is_readable: false,
             datagram: Vec::new(),
             output: Output::with_boundaries(),
-            reply: Vec::new(),
+            reply: Reply::default(),
         }
     }
 
@@ -100,22 +100,18 @@ impl Endpoint {
             scratch: tools.scratch,
         };
         let mut session = Session::new(self.protocol, self.socket.as_raw_fd());
-        converse(&mut session, payload, &mut self.output, &mut context);
-        self.reply.clear();
-        drain(&mut self.output, &mut self.reply);
+        converse(&mut session, payload, &mut self.output, &mut self.reply, &mut context);
         let sent = self.send(id, client);
         tools.service.workers[tools.worker].bytes_written.add(sent);
-        self.output.clear();
-        self.output.shrink(REPLY_BYTES_KEPT);
         self.reply.clear();
-        self.reply.shrink_to(REPLY_BYTES_KEPT);
+        self.reply.bytes.shrink_to(REPLY_BYTES_KEPT);
+        self.output.shrink(REPLY_BYTES_KEPT);
     }
 
     /// Sends the reply; returns how many bytes went out.
     fn send(&mut self, id: u16, client: SocketAddr) -> u64 {
         let mut bytes = 0;
-        let responses = responses(&self.reply, self.output.boundaries());
-        for datagram in responses.flat_map(|response| Datagrams::new(id, response)) {
+        for datagram in self.reply.responses().flat_map(|response| Datagrams::new(id, response)) {
             self.datagram.clear();
             datagram.write(&mut self.datagram);
             match self.socket.send_to(&self.datagram, client) {
@@ -127,42 +123,68 @@ impl Endpoint {
     }
 }
 
-/// The responses of a reply. Some may be empty.
-fn responses<'a>(reply: &'a [u8], boundaries: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
-    let mut begin = 0;
-    boundaries.iter().copied().chain([reply.len()]).map(move |end| {
-        let response = reply.get(begin..end).unwrap_or_default();
-        begin = end;
-        response
-    })
-}
-
 /// Lets a session answer one payload, as far as one reply may go.
-fn converse(session: &mut Session, payload: &[u8], output: &mut Output, context: &mut Context<'_>) {
+///
+/// A session that waits for its replies to be sent goes on at once. As in memcached a watcher is not answered; nor is a
+/// dump that does not end.
+fn converse(session: &mut Session, payload: &[u8], output: &mut Output, reply: &mut Reply, context: &mut Context<'_>) {
     let mut rest = payload;
     for _ in 0..YIELDS_MAX {
         let progress = session.process(rest, output, context);
         rest = &rest[progress.consumed..];
+        reply.take(output);
+        let may_go_on = reply.bytes.len() <= REPLY_BYTES_MAX && (progress.consumed > 0 || session.has_work());
         match progress.next {
-            Next::Yield if output.pending() <= REPLY_BYTES_MAX && progress.consumed > 0 => {}
-            Next::Input { .. } if session.has_work() && output.pending() <= REPLY_BYTES_MAX => {}
-            Next::Abort(_) => return output.clear(),
-            Next::Yield | Next::Input { .. } | Next::Close(_) => return,
+            Next::Yield if may_go_on => {}
+            Next::Input { .. } if may_go_on && session.has_work() => {}
+            Next::Abort(_) => return reply.clear(),
+            Next::Yield | Next::Input { .. } | Next::Close(_) => break,
         }
+    }
+    if session.state() == ConnectionState::Watch {
+        reply.clear();
     }
 }
 
-/// Moves what `output` holds to `reply`.
-fn drain(output: &mut Output, reply: &mut Vec<u8>) {
-    while !output.is_empty() {
-        let mut slices = [io::IoSlice::new(&[]); 16];
-        let count = output.slices(&mut slices);
-        let mut moved = 0;
-        for slice in &slices[..count] {
-            reply.extend_from_slice(slice);
-            moved += slice.len();
+/// All that is sent for one request datagram.
+#[derive(Default, Debug)]
+struct Reply {
+    bytes: Vec<u8>,
+    /// Where responses begin in `bytes`, in ascending order.
+    boundaries: Vec<usize>,
+}
+
+impl Reply {
+    /// Takes over what `output` holds.
+    fn take(&mut self, output: &mut Output) {
+        let begin = self.bytes.len();
+        self.boundaries.extend(output.boundaries().iter().map(|boundary| begin + boundary));
+        while !output.is_empty() {
+            let mut slices = [io::IoSlice::new(&[]); 16];
+            let count = output.slices(&mut slices);
+            let mut moved = 0;
+            for slice in &slices[..count] {
+                self.bytes.extend_from_slice(slice);
+                moved += slice.len();
+            }
+            output.advance(moved);
         }
-        output.advance(moved);
+        output.clear();
+    }
+
+    /// The responses. Some may be empty.
+    fn responses(&self) -> impl Iterator<Item = &[u8]> {
+        let mut begin = 0;
+        self.boundaries.iter().copied().chain([self.bytes.len()]).map(move |end| {
+            let response = self.bytes.get(begin..end).unwrap_or_default();
+            begin = end;
+            response
+        })
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.boundaries.clear();
     }
 }
 
@@ -233,7 +255,7 @@ const PAYLOAD_BYTES_MAX: usize = 1392;
 const DATAGRAMS_PER_TURN: usize = 16;
 /// Turns a session gets for one datagram.
 const YIELDS_MAX: usize = 64;
-/// A session that yields with more than this queued gets no further turn.
+/// A session that yields with a reply longer than this gets no further turn.
 const REPLY_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// A larger reply buffer is given back.
 const REPLY_BYTES_KEPT: usize = 64 * 1024;
@@ -281,13 +303,28 @@ mod tests {
     #[test]
     fn responses_are_numbered_by_themselves() {
         let check = |boundaries: &[usize], expected: &[&[u8]]| {
-            let found: Vec<&[u8]> = responses(b"abcde", boundaries).filter(|piece| !piece.is_empty()).collect();
+            let reply = Reply { bytes: b"abcde".to_vec(), boundaries: boundaries.to_vec() };
+            let found: Vec<&[u8]> = reply.responses().filter(|piece| !piece.is_empty()).collect();
             assert_eq!(found, expected, "{boundaries:?}");
         };
         check(&[], &[b"abcde"]);
         check(&[0], &[b"abcde"]);
         check(&[0, 0, 3, 3], &[b"abc", b"de"]);
         check(&[0, 1, 5, 5], &[b"a", b"bcde"]);
+    }
+
+    #[test]
+    fn a_reply_goes_on_where_the_last_output_ended() {
+        let (mut reply, mut output) = (Reply::default(), Output::with_boundaries());
+        for parts in [["ab", "c"], ["", "de"]] {
+            for part in parts {
+                output.begin_response();
+                output.push(part.as_bytes());
+            }
+            reply.take(&mut output);
+        }
+        assert_eq!((reply.bytes.as_slice(), reply.boundaries.as_slice()), (&b"abcde"[..], &[0, 2, 3, 3][..]));
+        assert!(output.is_empty() && output.boundaries().is_empty());
     }
 
     #[test]
