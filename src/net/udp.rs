@@ -318,7 +318,7 @@ mod tests {
         let (mut reply, mut output) = (Reply::default(), Output::with_boundaries());
         for parts in [["ab", "c"], ["", "de"]] {
             for part in parts {
-                output.begin_response();
+                assert!(output.begin_reply());
                 output.push(part.as_bytes());
             }
             reply.take(&mut output);
