@@ -33,6 +33,7 @@
 //! | directive | meaning |
 //! |---|---|
 //! | `needs: VERSION` | older servers are not asked |
+//! | `has: WORD` | a server whose `-h` does not name WORD is not asked |
 //! | `options: WORDS` | started with these; servers are shared by cases with equal options, `flush_all` in between |
 //! | `file: NAME TEXT` | a file with this content; `{file:NAME}` in options is its path |
 //! | `fresh: REASON` | each run has its own server |
@@ -65,6 +66,8 @@ pub struct Case {
 pub struct Setting {
     /// Minimum version of the server.
     pub needs: Option<Version>,
+    /// A feature the server's help must name.
+    pub has: Option<String>,
     /// Command line options.
     pub options: Vec<String>,
     /// Files that options refer to.
@@ -261,6 +264,7 @@ fn set(setting: &mut Setting, name: &str, value: &str) -> Result<(), String> {
     let (word, reason) = value.split_once(' ').unwrap_or((value, ""));
     match (name, word) {
         ("needs", _) => setting.needs = Some(value.parse()?),
+        ("has", _) => setting.has = Some(value.to_string()),
         ("options", _) => setting.options = value.split_ascii_whitespace().map(str::to_string).collect(),
         ("file", name) => setting.files.push((name.to_string(), crate::template::expand_constant(reason)?)),
         ("fresh", _) => setting.is_fresh = true,

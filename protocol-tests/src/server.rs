@@ -22,6 +22,8 @@ pub struct Program {
     pub path: PathBuf,
     /// The version it is compatible with.
     pub version: Version,
+    /// What it prints for `-h`.
+    pub help: String,
 }
 
 impl Program {
@@ -42,7 +44,8 @@ impl Program {
             Ok(version) => version.parse()?,
             Err(_) => reported_version(&path)?.unwrap_or(REFERENCE),
         };
-        Ok(Program { path, version })
+        let help = printed(&path, "-h")?;
+        Ok(Program { path, version, help })
     }
 
     /// A command that runs the program. slabstash goes by memcached's name, which decides its introduction, its defaults
@@ -98,11 +101,16 @@ impl Server {
         if env::var_os("SLABSTASH_TEST_STDERR").is_some() {
             command.stderr(Stdio::inherit());
         }
+        let port_file = folder.join("ports");
+        let _ = fs::remove_file(&port_file);
+        command.env("MEMCACHED_PORT_FILENAME", &port_file);
         let child = command.spawn().map_err(|error| format!("{}: {error}", program.path.display()))?;
         let is_binary_only = options.windows(2).any(|pair| pair == ["-B", "binary"]);
         let mut server = Server { child, port, is_binary_only, control: None, folder: folder.to_path_buf() };
         let deadline = Instant::now() + START_TIMEOUT;
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        let started = Instant::now();
+        // Whoever answers at once may be somebody else who took the port; the file is written by our child only.
+        while !(port_file.exists() || started.elapsed() > NO_PORT_FILE && is_listening(port)) {
             let ended = server.child.try_wait().map_err(|error| error.to_string())?;
             if let Some(status) = ended {
                 return Err(format!("{} {} ended at its start: {status}", program.path.display(), options.join(" ")));
@@ -189,6 +197,10 @@ impl Drop for Server {
     }
 }
 
+fn is_listening(port: u16) -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
 /// Writes the files of a setting and returns its options with their paths.
 fn write_files(setting: &Setting, folder: &Path) -> Result<Vec<String>, String> {
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -237,11 +249,16 @@ fn built_beside_this_test() -> Result<PathBuf, String> {
 
 /// What `-V` prints as its last word, if that is a memcached release.
 fn reported_version(path: &Path) -> Result<Option<Version>, String> {
-    let output = Command::new(path).arg("-V").stdin(Stdio::null()).output();
-    let output = output.map_err(|error| format!("{}: {error}", path.display()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version: Option<Version> = text.split_whitespace().filter_map(|word| word.parse().ok()).next();
+    let text = printed(path, "-V")?;
+    let version = text.split_whitespace().find_map(|word| word.parse().ok());
     Ok(version.filter(|version| *version >= Version(1, 4, 0)))
+}
+
+/// What a program prints for an option that only asks.
+fn printed(path: &Path, option: &str) -> Result<String, String> {
+    let output = Command::new(path).arg(option).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Linux gives ports from 32768 on to outgoing connections.
@@ -253,5 +270,7 @@ const PORTS_APART: u32 = 7919;
 
 const START_ATTEMPTS_MAX: usize = 3;
 const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that writes no port file is believed to be ours when it answers after this long.
+const NO_PORT_FILE: Duration = Duration::from_millis(300);
 const START_POLL: Duration = Duration::from_millis(2);
 const EXIT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -131,6 +131,9 @@ impl Worker<'_> {
         if let Some(needs) = case.setting.needs.filter(|needs| *needs > self.program.version) {
             return Verdict::Ignored(format!("needs {needs}"));
         }
+        if let Some(word) = case.setting.has.as_ref().filter(|word| !self.program.help.contains(*word)) {
+            return Verdict::Ignored(format!("has no {word}"));
+        }
         let writes = match self.run(case, None) {
             Ok(writes) => writes,
             Err(error) => return Verdict::Failed(error),
