@@ -1,15 +1,14 @@
 //! The heart of the writing commands, shared by classic, meta and binary: what a store or a delta does to the item
-//! under a key. Replies are the families' business.
+//! under a key. Replies are the families' business; `join` does append and prepend.
 //!
 //! The rules are memcached's `do_store_item` and `do_add_delta`.
 
-use crate::base::hash::KeyHash;
 use crate::stats::events::class;
-use crate::store::value::{LargeBuffer, NewValue};
-use crate::store::{Entry, Fit, Found, Marks, NewItem, StoreError};
+use crate::store::value::NewValue;
+use crate::store::{Entry, Found, Marks, NewItem, StoreError};
 
-use super::event_lines;
 use super::service::Context;
+use super::{event_lines, join};
 
 /// How a storage command treats an item that is or is not there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,7 +99,7 @@ pub struct StoreOutcome {
 }
 
 impl StoreOutcome {
-    fn refused(stored: Stored, value_bytes: usize) -> Self {
+    pub(super) fn refused(stored: Stored, value_bytes: usize) -> Self {
         Self { stored, cas: 0, value_bytes }
     }
 }
@@ -114,7 +113,7 @@ pub fn store(request: StoreRequest<'_>, descriptor: i32, context: &mut Context<'
     let item_bytes = service.store.item_bytes(key.len(), request.value.len(), request.flags);
     let class_id = service.store.class_of(item_bytes);
     let outcome = if mode.is_joining() {
-        join(request, hash, class_id, descriptor, context)
+        join::join(request, hash, class_id, descriptor, context)
     } else {
         service.store.entry(key, hash, context.now, |entry| {
             event_lines::fetched(entry, key, descriptor, service);
@@ -130,14 +129,14 @@ pub fn store(request: StoreRequest<'_>, descriptor: i32, context: &mut Context<'
 
 /// What a given CAS id says about the present item.
 #[derive(PartialEq, Eq)]
-enum Comparison {
+pub(super) enum Comparison {
     NotAsked,
     Match,
     Stale,
     Mismatch,
 }
 
-fn compare(compare: u64, present: u64, is_stale_allowed: bool) -> Comparison {
+pub(super) fn compare(compare: u64, present: u64, is_stale_allowed: bool) -> Comparison {
     if compare == 0 {
         Comparison::NotAsked
     } else if compare == present {
@@ -150,7 +149,7 @@ fn compare(compare: u64, present: u64, is_stale_allowed: bool) -> Comparison {
 }
 
 /// All modes but the joining ones.
-fn place(entry: &mut Entry<'_>, request: StoreRequest<'_>) -> StoreOutcome {
+pub(super) fn place(entry: &mut Entry<'_>, request: StoreRequest<'_>) -> StoreOutcome {
     let value_bytes = request.value.len();
     let mut marks = Marks { is_binary_key: request.is_binary_key, ..Marks::default() };
     let mut exptime = request.exptime;
@@ -186,130 +185,6 @@ fn place(entry: &mut Entry<'_>, request: StoreRequest<'_>) -> StoreOutcome {
     match entry.insert(item) {
         Ok(cas) => StoreOutcome { stored: Stored::Stored, cas, value_bytes },
         Err(StoreError::TooLarge | StoreError::NoMemory) => StoreOutcome::refused(Stored::NoMemory, value_bytes),
-    }
-}
-
-/// Times a join looks again after the item changed between measuring it and writing it.
-const JOIN_TRIES: usize = 8;
-
-/// What one visit of a join came to.
-enum Join {
-    Done(StoreOutcome),
-    /// The joined value needs a buffer of this many bytes, made outside the visit, for an item with these flags.
-    NeedsBuffer {
-        value_bytes: usize,
-        flags: u32,
-    },
-}
-
-/// The joining modes. The joined value is built in `context.scratch`, or, when it is large, in a buffer that is made
-/// between two visits.
-fn join(
-    request: StoreRequest<'_>,
-    hash: KeyHash,
-    class_id: u8,
-    descriptor: i32,
-    context: &mut Context<'_>,
-) -> StoreOutcome {
-    let service = context.service;
-    let now = context.now;
-    let given = request.value.len();
-    let mut data = Vec::new();
-    let mut request = Some(request);
-    // Only the data of a request whose value is large has to be copied out of its chunks.
-    let (mode, key, compare_cas, new_cas) = match &mut request {
-        Some(request) => {
-            if let NewValue::Large(buffer) = &mut request.value {
-                buffer.read_to(&mut data);
-            }
-            (request.mode, request.key, request.compare, request.new_cas)
-        }
-        None => return StoreOutcome::refused(Stored::NotStored, given),
-    };
-    let mut buffer: Option<LargeBuffer> = None;
-    for attempt in 0..JOIN_TRIES {
-        let scratch = &mut *context.scratch;
-        let step = service.store.entry(key, hash, now, |entry| {
-            if attempt == 0 {
-                event_lines::fetched(entry, key, descriptor, service);
-                entry.class_counters(class_id).cmd_set += 1;
-            }
-            let Some(item) = entry.item() else {
-                if matches!(mode, Mode::AppendVivify | Mode::PrependVivify)
-                    && let Some(request) = request.take()
-                {
-                    return Join::Done(place(entry, StoreRequest { mode: Mode::Set, ..request }));
-                }
-                return Join::Done(StoreOutcome::refused(Stored::NotStored, given));
-            };
-            if !matches!(compare(compare_cas, item.cas(), false), Comparison::NotAsked | Comparison::Match) {
-                return Join::Done(StoreOutcome::refused(Stored::Exists, given));
-            }
-            let added: &[u8] = match &request {
-                Some(StoreRequest { value: NewValue::Bytes(bytes), .. }) => bytes,
-                _ => &data,
-            };
-            let (flags, exptime, old) = (item.flags(), item.exptime(), item.value());
-            let total = old.len() + added.len();
-            scratch.clear();
-            let is_front = matches!(mode, Mode::Prepend | Mode::PrependVivify);
-            let write = |scratch: &mut Vec<u8>| {
-                if is_front {
-                    scratch.extend_from_slice(added);
-                    old.copy_to(scratch);
-                } else {
-                    old.copy_to(scratch);
-                    scratch.extend_from_slice(added);
-                }
-            };
-            let value = match service.store.fit(key.len(), total, flags) {
-                Fit::TooLarge => {
-                    return Join::Done(StoreOutcome::refused(Stored::NotStored, given));
-                }
-                Fit::Inline => {
-                    write(scratch);
-                    NewValue::Bytes(scratch)
-                }
-                Fit::Large => match buffer.take_if(|buffer| buffer.len() == total) {
-                    None => {
-                        return Join::NeedsBuffer { value_bytes: total, flags };
-                    }
-                    Some(mut buffer) => {
-                        write(scratch);
-                        buffer.fill(scratch);
-                        NewValue::Large(buffer)
-                    }
-                },
-            };
-            let item = NewItem { flags, exptime, cas: new_cas, value, marks: Marks::default() };
-            Join::Done(match entry.insert(item) {
-                Ok(cas) => StoreOutcome { stored: Stored::Stored, cas, value_bytes: total },
-                Err(_) => StoreOutcome::refused(Stored::NotStored, given),
-            })
-        });
-        match step {
-            Join::Done(outcome) => {
-                shrink_scratch(context.scratch);
-                return outcome;
-            }
-            Join::NeedsBuffer { value_bytes, flags } => {
-                drop(buffer.take());
-                match service.store.large_buffer(key.len(), value_bytes, flags, now) {
-                    Ok(made) => buffer = Some(made),
-                    Err(_) => return StoreOutcome::refused(Stored::NotStored, given),
-                }
-            }
-        }
-    }
-    StoreOutcome::refused(Stored::NotStored, given)
-}
-
-/// Scratch memory kept between requests, bytes; a larger one is given back.
-const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
-
-fn shrink_scratch(scratch: &mut Vec<u8>) {
-    if scratch.capacity() > SCRATCH_BYTES_KEPT {
-        *scratch = Vec::new();
     }
 }
 

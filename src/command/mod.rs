@@ -19,11 +19,13 @@ pub mod statistics;
 pub mod watch;
 
 mod arithmetic;
+mod join;
 mod removal;
 mod retrieval;
 mod room;
 mod storage;
 mod text;
+mod verbose;
 
 #[cfg(test)]
 mod admin_testing;

@@ -14,6 +14,7 @@ use super::event_lines;
 use super::output::Output;
 use super::service::Context;
 use super::session::OUTPUT_BYTES_MAX;
+use super::verbose;
 
 /// Keys hashed and fetched together.
 const BATCH_KEYS: usize = 16;
@@ -185,6 +186,9 @@ fn one(lookup: Lookup, key: &[u8], hash: KeyHash, descriptor: i32, output: &mut 
         }
         true
     });
+    if is_hit && verbose::is_on() {
+        verbose::sending_key(descriptor, key);
+    }
     if service.prefixes.is_enabled() {
         service.prefixes.record_get(key, is_hit);
     }

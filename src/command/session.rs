@@ -25,6 +25,7 @@ use super::retrieval::{self, Looked, Lookup};
 use super::service::{Context, ProtocolChoice};
 use super::storage::LargeStore;
 use super::text::{self, Line, Step};
+use super::verbose;
 use super::watch::Watching;
 
 /// Reply bytes above which a session does nothing more until some are sent.
@@ -310,6 +311,9 @@ impl Session {
                 ProtocolChoice::Text => false,
                 ProtocolChoice::Binary => true,
             };
+            if verbose::is_on() {
+                verbose::protocol(self.descriptor, if is_binary { "binary" } else { "ascii" });
+            }
             if is_binary { Phase::Binary(Box::default()) } else { Phase::Command }
         };
         None

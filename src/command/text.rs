@@ -18,7 +18,7 @@ use super::service::Context;
 use super::session::CloseReason;
 use super::storage::LargeStore;
 use super::watch::Watching;
-use super::{arithmetic, meta, removal, statistics, storage, watch};
+use super::{arithmetic, meta, removal, statistics, storage, verbose, watch};
 
 /// What a line leaves to be done.
 pub(super) enum Step {
@@ -64,10 +64,27 @@ pub(super) struct Line<'a> {
 /// Executes a line.
 #[inline]
 pub(super) fn execute(line: &Line<'_>, output: &mut Output, context: &mut Context<'_>) -> Step {
-    let descriptor = line.descriptor;
-    if log::log_enabled!(log::Level::Debug) {
-        log_line(line);
+    if verbose::is_on() {
+        return execute_shown(line, output, context);
     }
+    execute_line(line, output, context)
+}
+
+/// Executes a line and shows it with its reply (`-vv`).
+#[cold]
+fn execute_shown(line: &Line<'_>, output: &mut Output, context: &mut Context<'_>) -> Step {
+    verbose::command(line.descriptor, line.text);
+    let start = output.bytes().len();
+    let step = execute_line(line, output, context);
+    if let Some(reply) = output.bytes().get(start..) {
+        verbose::reply(line.descriptor, reply);
+    }
+    step
+}
+
+#[inline]
+fn execute_line(line: &Line<'_>, output: &mut Output, context: &mut Context<'_>) -> Step {
+    let descriptor = line.descriptor;
     if line.bytes < LINE_BYTES_MIN {
         output.push(reply::BAD_LINE);
         return DONE;
@@ -234,8 +251,3 @@ const ADMIN_WORDS: [&[u8]; 10] = [
     b"debugtime",
     b"debugitem",
 ];
-
-#[cold]
-fn log_line(line: &Line<'_>) {
-    log::debug!("<{} {}", line.descriptor, String::from_utf8_lossy(line.text));
-}

@@ -175,6 +175,12 @@ impl Running {
     }
 
     fn announce(&self) {
+        if log::log_enabled!(log::Level::Debug) {
+            for class in self.service.store.snapshot().classes {
+                let (number, bytes, count) = (class.class, class.chunk_bytes, class.chunks_per_page);
+                log::debug!("slab class {number:3}: chunk size {bytes:9} perslab {count:7}");
+            }
+        }
         if let Some(address) = &self.address {
             let (process, workers) = (std::process::id(), self.inboxes.len());
             logging::say(&format!("slabstash is serving on {address} (pid {process}, {workers} workers)"));

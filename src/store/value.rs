@@ -148,12 +148,12 @@ impl LargeBuffer {
         taken
     }
 
-    /// Appends the bytes filled so far to `out`.
-    pub fn read_to(&self, out: &mut Vec<u8>) {
+    /// The bytes filled so far, chunk by chunk.
+    fn pieces(&self, mut take: impl FnMut(&[u8])) {
         let mut left = self.filled;
         for chunk in &self.chunks {
             let count = left.min(chunk.data.len());
-            out.extend_from_slice(&chunk.data[..count]);
+            take(&chunk.data[..count]);
             left -= count;
         }
     }
@@ -188,16 +188,17 @@ impl Value<'_> {
         self.len() == 0
     }
 
+    /// The value's bytes in order, in one piece or more.
+    pub fn pieces(&self, mut take: impl FnMut(&[u8])) {
+        match self {
+            Value::Inline(bytes) => take(bytes),
+            Value::Large(large) => large.parts().for_each(|(chunk, count)| take(&chunk.bytes()[..count])),
+        }
+    }
+
     /// Appends the value's bytes to `out` by copying.
     pub fn copy_to(&self, out: &mut Vec<u8>) {
-        match self {
-            Value::Inline(bytes) => out.extend_from_slice(bytes),
-            Value::Large(large) => {
-                for (chunk, count) in large.parts() {
-                    out.extend_from_slice(&chunk.bytes()[..count]);
-                }
-            }
-        }
+        self.pieces(|piece| out.extend_from_slice(piece));
     }
 }
 
@@ -211,6 +212,14 @@ pub enum NewValue<'a> {
 }
 
 impl NewValue<'_> {
+    /// The value's bytes in order, in one piece or more.
+    pub fn pieces(&self, mut take: impl FnMut(&[u8])) {
+        match self {
+            NewValue::Bytes(bytes) => take(bytes),
+            NewValue::Large(buffer) => buffer.pieces(take),
+        }
+    }
+
     /// Bytes of the value.
     pub fn len(&self) -> usize {
         match self {

@@ -1,0 +1,136 @@
+//! append and prepend: a new value out of the present one and the data given.
+//!
+//! A small joined value is built in the worker's scratch memory, under the lock. A large one needs a buffer, which may
+//! have to be made by evicting and so cannot be made under the lock: the first visit measures, the buffer is made, the
+//! next visit fills it, unless the item has changed its size meanwhile.
+
+use crate::base::hash::KeyHash;
+use crate::store::value::{LargeBuffer, NewValue, Value};
+use crate::store::{Entry, Fit, Marks, NewItem, Store};
+
+use super::apply::{Comparison, Mode, StoreOutcome, StoreRequest, Stored, compare, place};
+use super::event_lines;
+use super::service::Context;
+
+/// Visits of a join, the first included, before it gives up on an item that keeps changing its size.
+const VISITS_MAX: usize = 8;
+
+/// Scratch memory kept between requests, bytes; a larger one is given back.
+const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
+
+/// What one visit came to.
+enum Visit {
+    Done(StoreOutcome),
+    /// The joined value needs a buffer of so many bytes, for an item with these flags.
+    NeedsBuffer {
+        value_bytes: usize,
+        flags: u32,
+    },
+}
+
+/// A join on its way.
+struct Joining<'a> {
+    /// `None` once it has been placed as a new item.
+    request: Option<StoreRequest<'a>>,
+    mode: Mode,
+    key: &'a [u8],
+    /// Bytes of the data given.
+    given: usize,
+    /// Made between visits.
+    buffer: Option<LargeBuffer>,
+}
+
+/// Executes one of the joining modes; counts `cmd_set`.
+pub(super) fn join(
+    request: StoreRequest<'_>,
+    hash: KeyHash,
+    class_id: u8,
+    descriptor: i32,
+    context: &mut Context<'_>,
+) -> StoreOutcome {
+    let (service, now) = (context.service, context.now);
+    let (mode, key, given) = (request.mode, request.key, request.value.len());
+    let mut joining = Joining { request: Some(request), mode, key, given, buffer: None };
+    let refused = StoreOutcome::refused(Stored::NotStored, given);
+    for visit in 0..VISITS_MAX {
+        let scratch = &mut *context.scratch;
+        let step = service.store.entry(key, hash, now, |entry| {
+            if visit == 0 {
+                event_lines::fetched(entry, key, descriptor, service);
+                entry.class_counters(class_id).cmd_set += 1;
+            }
+            joining.visit(entry, &service.store, scratch)
+        });
+        match step {
+            Visit::Done(outcome) => {
+                if context.scratch.capacity() > SCRATCH_BYTES_KEPT {
+                    *context.scratch = Vec::new();
+                }
+                return outcome;
+            }
+            Visit::NeedsBuffer { value_bytes, flags } => {
+                joining.buffer = None;
+                match service.store.large_buffer(key.len(), value_bytes, flags, now) {
+                    Ok(buffer) => joining.buffer = Some(buffer),
+                    Err(_) => return refused,
+                }
+            }
+        }
+    }
+    refused
+}
+
+impl Joining<'_> {
+    fn visit(&mut self, entry: &mut Entry<'_>, store: &Store, scratch: &mut Vec<u8>) -> Visit {
+        let refused = |stored| Visit::Done(StoreOutcome::refused(stored, self.given));
+        let Some(item) = entry.item() else {
+            let is_vivifying = matches!(self.mode, Mode::AppendVivify | Mode::PrependVivify);
+            return match self.request.take_if(|_| is_vivifying) {
+                Some(request) => Visit::Done(place(entry, StoreRequest { mode: Mode::Set, ..request })),
+                None => refused(Stored::NotStored),
+            };
+        };
+        let Some(request) = &self.request else { return refused(Stored::NotStored) };
+        if !matches!(compare(request.compare, item.cas(), false), Comparison::NotAsked | Comparison::Match) {
+            return refused(Stored::Exists);
+        }
+        let (flags, exptime, old) = (item.flags(), item.exptime(), item.value());
+        let total = old.len() + self.given;
+        let cas = request.new_cas;
+        let value = match store.fit(self.key.len(), total, flags) {
+            Fit::TooLarge => return refused(Stored::NotStored),
+            Fit::Inline => {
+                scratch.clear();
+                self.pieces(old, |piece| scratch.extend_from_slice(piece));
+                NewValue::Bytes(scratch)
+            }
+            Fit::Large => match self.buffer.take_if(|buffer| buffer.len() == total) {
+                None => return Visit::NeedsBuffer { value_bytes: total, flags },
+                Some(mut buffer) => {
+                    self.pieces(old, |piece| {
+                        buffer.fill(piece);
+                    });
+                    NewValue::Large(buffer)
+                }
+            },
+        };
+        let stored = entry.insert(NewItem { flags, exptime, cas, value, marks: Marks::default() });
+        Visit::Done(match stored {
+            Ok(cas) => StoreOutcome { stored: Stored::Stored, cas, value_bytes: total },
+            Err(_) => StoreOutcome::refused(Stored::NotStored, self.given),
+        })
+    }
+
+    /// The joined value's pieces, in order.
+    fn pieces(&self, old: Value<'_>, mut take: impl FnMut(&[u8])) {
+        let is_front = matches!(self.mode, Mode::Prepend | Mode::PrependVivify);
+        let given = self.request.as_ref().map(|request| &request.value);
+        if is_front && let Some(given) = given {
+            given.pieces(&mut take);
+        }
+        old.pieces(&mut take);
+        if !is_front && let Some(given) = given {
+            given.pieces(&mut take);
+        }
+    }
+}
