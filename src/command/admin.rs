@@ -88,8 +88,7 @@ fn flush_all(tokens: &[&[u8]], is_noreply: bool, context: &Context<'_>) -> Answe
             None => return Answer::Line("CLIENT_ERROR invalid exptime argument"),
         }
     };
-    let at = (exptime > 0).then(|| context.now.deadline(i64::from(exptime)));
-    context.service.store.flush(at, context.now);
+    context.flush(i64::from(exptime));
     OK
 }
 

@@ -158,6 +158,14 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// `flush_all`: at once (exptime 0 or less) or at an exptime. The clock is read anew, since another worker's turn may
+    /// have begun, and items been stored, in a later second than this turn's.
+    pub fn flush(&self, exptime: i64) {
+        let now = self.now.max(self.service.clock.now());
+        let at = (exptime > 0).then(|| now.deadline(exptime));
+        self.service.store.flush(at, now);
+    }
+
     /// The counters of the worker that runs the session.
     pub fn counters(&self) -> &WorkerCounters {
         &self.service.workers[self.worker]

@@ -374,11 +374,7 @@ fn flush(packet: &Packet<'_>, output: &mut Output, context: &mut Context<'_>) {
         push_error(packet.echo(), Status::AuthFailure, output.bytes());
         return;
     }
-    let at = match packet.extra_u32(0) {
-        0 => None,
-        exptime => Some(context.now.deadline(i64::from(exptime))),
-    };
-    service.store.flush(at, context.now);
+    context.flush(i64::from(packet.extra_u32(0)));
     context.counters().cmd_flush.add(1);
     answer(packet, 0, output);
 }
