@@ -22,6 +22,8 @@ pub struct Program {
     pub path: PathBuf,
     /// The version it is compatible with.
     pub version: Version,
+    /// Whether it is a real memcached, named by `MEMCACHED`.
+    pub is_reference: bool,
     /// What it prints for `-h`.
     pub help: String,
 }
@@ -45,7 +47,8 @@ impl Program {
             Err(_) => reported_version(&path)?.unwrap_or(REFERENCE),
         };
         let help = printed(&path, "-h")?;
-        Ok(Program { path, version, help })
+        let is_reference = env::var_os("MEMCACHED").is_some();
+        Ok(Program { path, version, is_reference, help })
     }
 
     /// A command that runs the program. slabstash goes by memcached's name, which decides its introduction, its defaults

@@ -134,17 +134,26 @@ impl Worker<'_> {
         if let Some(word) = case.setting.has.as_ref().filter(|word| !self.program.help.contains(*word)) {
             return Verdict::Ignored(format!("has no {word}"));
         }
-        let writes = match self.run(case, None) {
+        let writes = match self.attempt(case, None) {
             Ok(writes) => writes,
             Err(error) => return Verdict::Failed(error),
         };
         let cuts = positions(&writes, case.setting.cut);
         for cut in &cuts {
-            if let Err(error) = self.run(case, Some(*cut)) {
+            if let Err(error) = self.attempt(case, Some(*cut)) {
                 return Verdict::Failed(format!("cut at {cut}: {error}"));
             }
         }
         Verdict::Passed { runs: 1 + cuts.len() }
+    }
+
+    /// A run; a real memcached has a second try, on a new server. Once in some ten thousand runs its `flush_all` leaves an
+    /// item of the current second alive. Slabstash has no such excuse.
+    fn attempt(&mut self, case: &Case, cut: Option<usize>) -> Result<Vec<Vec<u8>>, String> {
+        match self.run(case, cut) {
+            Err(_) if self.program.is_reference => self.run(case, cut),
+            result => result,
+        }
     }
 
     fn run(&mut self, case: &Case, cut: Option<usize>) -> Result<Vec<Vec<u8>>, String> {
