@@ -59,7 +59,7 @@ pub struct Config {
 
 impl Config {
     /// Replies of one connection in one turn; `None` is any number. As in memcached, one read buffer is taken by the
-    /// connection itself and each of the others holds [`REPLIES_PER_BUFFER`].
+    /// connection itself and each of the others holds `REPLIES_PER_BUFFER`.
     pub fn replies_per_turn_max(&self) -> Option<u32> {
         let buffers = u32::try_from(self.read_buffers_max).unwrap_or(u32::MAX);
         (buffers > 0).then(|| (buffers - 1).max(1).saturating_mul(REPLIES_PER_BUFFER))

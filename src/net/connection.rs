@@ -10,7 +10,7 @@
 //!      +---- nothing more to do -------------+  +------------- writable --------------+
 //! ```
 //! While blocked nothing is read or executed: that is the back-pressure. A session that yields goes on without its
-//! replies being sent at once, so that a long pipeline is answered in few sends; see [`DEFERRALS_MAX`].
+//! replies being sent at once, so that a long pipeline is answered in few sends; see `DEFERRALS_MAX`.
 
 use std::io::{self, ErrorKind, IoSlice};
 

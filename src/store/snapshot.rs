@@ -2,7 +2,7 @@
 
 use super::counters::{ClassCounters, StoreCounters};
 
-/// LRU segments in the order of [`Segment`](super::lru::Segment).
+/// LRU segments: HOT, WARM, COLD, TEMP.
 pub const SEGMENTS: usize = 4;
 
 /// One slab class, summed over partitions.
@@ -56,7 +56,8 @@ pub struct Snapshot {
     pub malloced_bytes: usize,
     /// Free pages in the global pool.
     pub pool_pages: usize,
-    /// log2 of the number of index slots, at least 16, as memcached would show it.
+    /// log2 of the number of items the index has places for, as memcached would show it; smaller than memcached's
+    /// while there are few items.
     pub hash_power: u32,
     /// Bytes of the index.
     pub hash_bytes: usize,
