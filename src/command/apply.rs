@@ -3,8 +3,9 @@
 //!
 //! The rules are memcached's `do_store_item` and `do_add_delta`.
 
+use crate::protocol::text::number::c_u64;
 use crate::stats::events::class;
-use crate::store::value::NewValue;
+use crate::store::value::{NewValue, Value};
 use crate::store::{Entry, Found, Marks, NewItem, StoreError};
 
 use super::service::Context;
@@ -240,8 +241,8 @@ pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest<'_>) -> Delta {
     let class_id = item.class();
     let (flags, exptime, old_bytes) = (item.flags(), item.exptime(), item.value().len());
     let number = match item.value() {
-        crate::store::value::Value::Inline(bytes) => stored_number(bytes),
-        _ => None,
+        Value::Inline(bytes) => c_u64(bytes),
+        Value::Large(_) => None,
     };
     let Some(number) = number else {
         return Delta::NonNumeric;
@@ -284,63 +285,3 @@ pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest<'_>) -> Delta {
 
 /// Longest value that is padded on the stack; longer numeric values are padding or leading zeros.
 const NUMBER_BYTES_MAX: usize = 64;
-
-/// The number a stored value stands for, by C's `strtoull` as memcached uses it: leading white space and a plus sign
-/// are allowed; after the digits comes the end, white space or a NUL. An all-blank value is no number.
-fn stored_number(value: &[u8]) -> Option<u64> {
-    let is_space = |byte: u8| byte == b' ' || (9..=13).contains(&byte);
-    let start = value.iter().position(|&byte| !is_space(byte))?;
-    let mut rest = &value[start..];
-    let mut is_negative = false;
-    if let Some((&sign, tail)) = rest.split_first()
-        && (sign == b'+' || sign == b'-')
-    {
-        is_negative = sign == b'-';
-        rest = tail;
-    }
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if digits == 0 {
-        return None;
-    }
-    let mut number: u64 = 0;
-    for &digit in &rest[..digits] {
-        number = number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
-    }
-    match rest.get(digits) {
-        None | Some(0) => {}
-        Some(&byte) if is_space(byte) => {}
-        Some(_) => return None,
-    }
-    // `-0` is 0; any other negative number wraps far up and is refused by memcached.
-    if is_negative && number != 0 { None } else { Some(number) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::stored_number;
-
-    #[track_caller]
-    fn check(value: &[u8], expected: Option<u64>) {
-        assert_eq!(stored_number(value), expected, "{:?}", String::from_utf8_lossy(value));
-    }
-
-    #[test]
-    fn stored_numbers_are_read_as_memcached_reads_them() {
-        check(b"5", Some(5));
-        check(b"5 abc", Some(5));
-        check(b"5\r\n6", Some(5));
-        check(b" 5", Some(5));
-        check(b"+5", Some(5));
-        check(b"007", Some(7));
-        check(b"5\x00", Some(5));
-        check(b"-0", Some(0));
-        check(b"18446744073709551615", Some(u64::MAX));
-        check(b"18446744073709551616", None);
-        check(b"-5", None);
-        check(b"0x10", None);
-        check(b"1e3", None);
-        check(b"1.5", None);
-        check(b"", None);
-        check(b"   ", None);
-    }
-}
