@@ -14,6 +14,7 @@
 
 use std::borrow::Cow;
 
+use crate::protocol::binary::header::REQUEST_MAGIC;
 use crate::protocol::text::line::{self, Found};
 use crate::stats::connections::ConnectionState;
 
@@ -33,9 +34,6 @@ pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
 /// Steps of a dump in one turn.
 const DUMP_STEPS_PER_TURN_MAX: usize = 8;
-
-/// First byte of a binary request.
-const BINARY_MAGIC: u8 = 0x80;
 
 /// Why a session wants its connection closed; watchers see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -277,9 +275,6 @@ impl Session {
             Phase::Keys { .. } => self.advance_keys(turn, output, context),
             Phase::Dump(dump) => {
                 for _ in 0..DUMP_STEPS_PER_TURN_MAX {
-                    if output.pending() >= OUTPUT_BYTES_MAX {
-                        break;
-                    }
                     if dump.step(output, context) {
                         self.phase = Phase::Command;
                         return None;
@@ -289,9 +284,7 @@ impl Session {
             }
             Phase::Watch(watching) => {
                 turn.consume(turn.rest().len());
-                if output.pending() < OUTPUT_BYTES_MAX {
-                    watching.drain(output);
-                }
+                watching.drain(output);
                 Some(INPUT)
             }
             Phase::Closed(next) => Some(*next),
@@ -307,7 +300,7 @@ impl Session {
             Phase::Login(Login::new())
         } else {
             let is_binary = match self.protocol {
-                ProtocolChoice::Negotiate => first == BINARY_MAGIC,
+                ProtocolChoice::Negotiate => first == REQUEST_MAGIC,
                 ProtocolChoice::Text => false,
                 ProtocolChoice::Binary => true,
             };

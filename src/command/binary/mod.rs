@@ -39,12 +39,13 @@ const PREFIX_BYTES_MAX: usize = 16_384;
 const BODY_BYTES_MAX: usize = 1 << 30;
 
 /// Reply bytes after which a turn ends although requests are left.
-const TURN_OUTPUT_BYTES: usize = 1 << 20;
+const OUTPUT_BYTES_MAX: usize = 1 << 20;
 
 /// Where the conversation stands.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 enum State {
     /// At the start of a packet.
+    #[default]
     Header,
     /// In the value of a storage command that has its own buffer.
     Value(Box<Receiving>),
@@ -53,7 +54,7 @@ enum State {
 }
 
 /// The state of one binary connection.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct BinaryState {
     state: State,
 }
@@ -109,18 +110,7 @@ impl Packet<'_> {
     }
 }
 
-impl Default for BinaryState {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl BinaryState {
-    /// A new conversation.
-    pub fn new() -> Self {
-        Self { state: State::Header }
-    }
-
     /// Parses and executes requests at the start of `input`; see [`super::session::Session::process`].
     pub fn process(
         &mut self,
@@ -141,18 +131,14 @@ impl BinaryState {
             consumed += step.consumed;
             match step.outcome {
                 Outcome::Continued => {}
-                Outcome::Waiting(bytes) => {
-                    let next = Next::Input { bytes };
-                    return Progress { consumed, next };
-                }
+                Outcome::Waiting(bytes) => return Progress { consumed, next: Next::Input { bytes } },
                 Outcome::Stopped(next) => return Progress { consumed, next },
                 Outcome::Answered => {
                     requests_left = requests_left.saturating_sub(1);
-                    let is_used_up = requests_left == 0 || output.pending() > TURN_OUTPUT_BYTES;
+                    let is_used_up = requests_left == 0 || output.pending() > OUTPUT_BYTES_MAX;
                     if is_used_up && consumed < input.len() {
                         context.counters().conn_yields.add(1);
-                        let next = Next::Yield;
-                        return Progress { consumed, next };
+                        return Progress { consumed, next: Next::Yield };
                     }
                 }
             }
@@ -224,8 +210,7 @@ impl BinaryState {
         let Some(opcode) = Opcode::find(header.opcode) else {
             // All of the body is skipped although extras and key are read already: a client that sends those to an
             // unknown opcode loses the requests behind it. memcached does so.
-            let status = Status::UnknownCommand;
-            return self.swallow_first(prefix_bytes, header.body_bytes, echo, status, output);
+            return self.swallow_first(prefix_bytes, header.body_bytes, echo, Status::UnknownCommand, output);
         };
         if !opcode.accepts(&header, value_bytes) {
             return Step::break_off(prefix_bytes, echo, Status::InvalidArguments, output);
@@ -305,8 +290,7 @@ impl BinaryState {
         let consumed = input.len().min(*bytes);
         *bytes -= consumed;
         if *bytes > 0 {
-            let outcome = Outcome::Waiting(0);
-            return Step { consumed, outcome };
+            return Step { consumed, outcome: Outcome::Waiting(0) };
         }
         push_error(*echo, *status, output.bytes());
         self.state = State::Header;
@@ -316,18 +300,15 @@ impl BinaryState {
 
 impl Step {
     fn answered(consumed: usize) -> Self {
-        let outcome = Outcome::Answered;
-        Self { consumed, outcome }
+        Self { consumed, outcome: Outcome::Answered }
     }
 
     fn wait(bytes: usize) -> Self {
-        let outcome = Outcome::Waiting(bytes);
-        Self { consumed: 0, outcome }
+        Self { consumed: 0, outcome: Outcome::Waiting(bytes) }
     }
 
     fn stop(consumed: usize, next: Next) -> Self {
-        let outcome = Outcome::Stopped(next);
-        Self { consumed, outcome }
+        Self { consumed, outcome: Outcome::Stopped(next) }
     }
 
     /// Answers an error after which the connection makes no sense.

@@ -158,8 +158,7 @@ impl BinaryState {
         };
         let consumed = receiving.buffer.fill(input);
         if receiving.buffer.missing() > 0 {
-            let outcome = Outcome::Waiting(0);
-            return Step { consumed, outcome };
+            return Step { consumed, outcome: Outcome::Waiting(0) };
         }
         if let State::Value(receiving) = std::mem::replace(&mut self.state, State::Header) {
             let Receiving { storage, key, buffer } = *receiving;

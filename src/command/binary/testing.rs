@@ -148,7 +148,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new() -> Self {
-        Self { server: TestServer::new(), state: BinaryState::new(), kept: Vec::new() }
+        Self { server: TestServer::new(), state: BinaryState::default(), kept: Vec::new() }
     }
 
     pub(super) fn step(&mut self) -> Progress {
