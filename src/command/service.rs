@@ -1,6 +1,6 @@
 //! What commands may reach besides their own connection: the store, the counters, the settings they obey.
 
-use crate::base::sync::{Arc, AtomicU8, CachePadded};
+use crate::base::sync::{Arc, AtomicU8, CachePadded, Mutex};
 use crate::base::time::{Clock, Now};
 use crate::stats::connections::ConnectionTable;
 use crate::stats::counters::{WorkerCounters, WorkerTotals};
@@ -103,7 +103,7 @@ pub struct Service {
     /// All lines of `stats settings` in order, given the values that changed since start.
     pub settings_report: Box<SettingsReport>,
     /// `-Y`: the accepted logins; `None` when authentication is off. Replaced whole on SIGHUP.
-    pub logins: crate::base::sync::Mutex<Option<Arc<Logins>>>,
+    pub logins: Mutex<Option<Arc<Logins>>>,
 }
 
 /// Accepted `user:password` pairs of `-Y`.

@@ -217,7 +217,7 @@ pub(super) fn execute_meta(
         Room::Refused(error) => error,
     };
     let mut held_back = Output::new();
-    meta::refuse(&set, key.as_slice(), error, &mut held_back, context);
+    meta::refuse(key.as_slice(), error, &mut held_back, context);
     Step::Swallow { bytes: data_bytes, reply: Cow::Owned(std::mem::take(held_back.bytes())) }
 }
 

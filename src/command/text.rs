@@ -139,7 +139,7 @@ fn execute_dataless(
         }
         Verb::Watch => {
             let tokens = Tokens::split(line.text);
-            if let Some(watching) = watch::execute(tokens.as_slice(), descriptor, output, context) {
+            if let Some(watching) = watch::execute(tokens.as_slice(), output, context) {
                 return Step::Watch(watching);
             }
         }
@@ -216,7 +216,7 @@ fn execute_other(line: &Line<'_>, output: &mut Output, context: &mut Context<'_>
         && ADMIN_WORDS.contains(word)
     {
         let mark = output.mark();
-        let outcome = admin::execute(line.text, tokens.as_slice(), is_noreply, line.descriptor, output, context);
+        let outcome = admin::execute(tokens.as_slice(), is_noreply, output, context);
         if is_noreply {
             output.truncate(mark);
         }

@@ -153,7 +153,7 @@ pub fn store(
         Stored::NotStored => b"NS",
         Stored::Exists => b"EX",
         Stored::NotFound => b"NF",
-        Stored::NoMemory => return refuse(set, key, StoreError::NoMemory, output, context),
+        Stored::NoMemory => return refuse(key, StoreError::NoMemory, output, context),
     };
     let out = output.bytes();
     out.extend_from_slice(code);
@@ -171,7 +171,7 @@ pub fn store(
 
 /// Answers an `ms` command whose data cannot be stored. The old item goes in every mode, so that nobody reads what was
 /// meant to be replaced.
-pub fn refuse(_set: &MetaSet, key: &[u8], error: StoreError, output: &mut Output, context: &mut Context<'_>) {
+pub fn refuse(key: &[u8], error: StoreError, output: &mut Output, context: &mut Context<'_>) {
     let service = context.service;
     let hash = service.store.hash(key);
     service.store.entry(key, hash, context.now, |entry| {

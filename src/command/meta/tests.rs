@@ -32,7 +32,7 @@ impl TestServer {
                     let store_of = &context.service.store;
                     let value = match store_of.fit(key.len(), value_bytes, set.flags) {
                         Fit::TooLarge => {
-                            return refuse(&set, key, StoreError::TooLarge, output, context);
+                            return refuse(key, StoreError::TooLarge, output, context);
                         }
                         Fit::Inline => NewValue::Bytes(data),
                         Fit::Large => {
