@@ -214,7 +214,7 @@ pub enum Delta {
         /// The CAS id.
         cas: u64,
     },
-    /// No such key; the miss is counted by the caller (autovivify does not count).
+    /// No such key; the caller makes it ([`create_number`]) or counts the miss ([`count_miss`]).
     NotFound,
     /// The value is no number.
     NonNumeric,
@@ -281,6 +281,28 @@ pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest<'_>) -> Delta {
         Ok(cas) => Delta::Done { value, cas },
         Err(_) => Delta::NoMemory,
     }
+}
+
+/// Counts a delta that found no key.
+pub fn count_miss(entry: &mut Entry<'_>, is_increment: bool) {
+    let counters = entry.counters();
+    if is_increment {
+        counters.incr_misses += 1;
+    } else {
+        counters.decr_misses += 1;
+    }
+}
+
+/// Stores a delta's initial number under an absent key; returns its CAS id.
+pub fn create_number(
+    entry: &mut Entry<'_>,
+    value: u64,
+    exptime: u32,
+    new_cas: Option<u64>,
+) -> Result<u64, StoreError> {
+    let mut digits = itoa::Buffer::new();
+    let value = NewValue::Bytes(digits.format(value).as_bytes());
+    entry.insert(NewItem { flags: 0, exptime, cas: new_cas, value, marks: Marks::default() })
 }
 
 /// Longest value that is padded on the stack; longer numeric values are padding or leading zeros.

@@ -31,11 +31,7 @@ pub(super) fn execute(
         event_lines::fetched(entry, line.key, descriptor, service);
         let delta = apply::delta(entry, &request);
         if delta == Delta::NotFound {
-            if is_increment {
-                entry.counters().incr_misses += 1;
-            } else {
-                entry.counters().decr_misses += 1;
-            }
+            apply::count_miss(entry, is_increment);
         }
         delta
     });

@@ -61,6 +61,25 @@ pub fn stored(
     });
 }
 
+/// Tells watchers of an item that another command has made of its own accord, as if `mode` had stored it.
+#[inline]
+pub fn made(
+    mode: Mode,
+    key: &[u8],
+    value_bytes: usize,
+    flags: u32,
+    exptime: u32,
+    descriptor: i32,
+    context: &Context<'_>,
+) {
+    let service = context.service;
+    if service.events.is_watched(class::MUTATIONS) {
+        let class_id = service.store.class_of(service.store.item_bytes(key.len(), value_bytes, flags));
+        let outcome = StoreOutcome { stored: Stored::Stored, cas: 0, value_bytes };
+        stored(mode, outcome, key, exptime, class_id, descriptor, context);
+    }
+}
+
 /// Tells watchers of a storage command that was refused before its data came; `name` is the command's. memcached leaves
 /// class and descriptor to chance here; this gives class 0 and the descriptor.
 #[cold]

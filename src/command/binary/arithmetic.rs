@@ -2,11 +2,9 @@
 
 use crate::protocol::binary::opcode::Command;
 use crate::protocol::binary::reply::{Status, push_error, push_value};
-use crate::stats::events::class;
-use crate::store::value::NewValue;
-use crate::store::{Entry, Marks, NewItem};
+use crate::store::Entry;
 
-use super::super::apply::{self, Delta, DeltaRequest, Mode, StoreOutcome, Stored};
+use super::super::apply::{self, Delta, DeltaRequest, Mode};
 use super::super::event_lines;
 use super::super::output::Output;
 use super::super::service::Context;
@@ -45,12 +43,7 @@ pub(super) fn change(packet: &Packet<'_>, descriptor: i32, output: &mut Output, 
                 create(entry, initial, deadline)
             }
             Delta::NotFound => {
-                let counters = entry.counters();
-                if delta.is_increment {
-                    counters.incr_misses += 1;
-                } else {
-                    counters.decr_misses += 1;
-                }
+                apply::count_miss(entry, delta.is_increment);
                 Err(Status::NotFound)
             }
             Delta::NonNumeric => Err(Status::NonNumeric),
@@ -61,8 +54,9 @@ pub(super) fn change(packet: &Packet<'_>, descriptor: i32, output: &mut Output, 
     match number {
         Err(status) => push_error(packet.echo(), status, output.bytes()),
         Ok(number) => {
-            if number.is_created && service.events.is_watched(class::MUTATIONS) {
-                emit_created(key, &number, deadline, descriptor, context);
+            if number.is_created {
+                let value_bytes = itoa::Buffer::new().format(number.value).len();
+                event_lines::made(Mode::Add, key, value_bytes, 0, deadline, descriptor, context);
             }
             if !packet.is_quiet() {
                 let value = number.value.to_be_bytes();
@@ -74,26 +68,8 @@ pub(super) fn change(packet: &Packet<'_>, descriptor: i32, output: &mut Output, 
 
 /// An item with the initial number in place of an absent one.
 fn create(entry: &mut Entry<'_>, value: u64, exptime: u32) -> Result<Number, Status> {
-    let mut digits = itoa::Buffer::new();
-    let item = NewItem {
-        flags: 0,
-        exptime,
-        cas: None,
-        value: NewValue::Bytes(digits.format(value).as_bytes()),
-        marks: Marks::default(),
-    };
-    match entry.insert(item) {
+    match apply::create_number(entry, value, exptime, None) {
         Ok(cas) => Ok(Number { value, cas, is_created: true }),
         Err(_) => Err(Status::NoMemoryCreating),
     }
-}
-
-/// Tells watchers of the created item.
-#[cold]
-fn emit_created(key: &[u8], number: &Number, exptime: u32, descriptor: i32, context: &Context<'_>) {
-    let store = &context.service.store;
-    let value_bytes = itoa::Buffer::new().format(number.value).len();
-    let class_id = store.class_of(store.item_bytes(key.len(), value_bytes, 0));
-    let outcome = StoreOutcome { stored: Stored::Stored, cas: number.cas, value_bytes };
-    event_lines::stored(Mode::Add, outcome, key, exptime, class_id, descriptor, context);
 }
