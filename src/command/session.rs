@@ -53,8 +53,9 @@ pub enum Next {
         /// Bytes needed.
         bytes: usize,
     },
-    /// The turn's share of requests or reply bytes is used up, or a reply must go out now (`mn`, noop): send, let
-    /// others have a turn, then call again with the same rest even if nothing new arrived.
+    /// The turn's share of requests or reply bytes is used up, or the client waits for this reply (`mn`, noop): let
+    /// others have a turn, then call again with the same rest even if nothing new arrived. Small replies may be kept
+    /// for a few such turns and sent together; when the session finds nothing more to do they have to go out.
     Yield,
     /// Send what is queued, then close.
     Close(CloseReason),

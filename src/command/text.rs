@@ -24,7 +24,7 @@ use super::{arithmetic, meta, removal, statistics, storage, verbose, watch};
 pub(super) enum Step {
     /// Nothing. So many bytes behind the line are done with, too.
     Done { data_bytes: usize },
-    /// Nothing, but its reply has to go out now.
+    /// Nothing, but the client waits for its reply: the turn ends.
     Flush,
     /// The line is to be executed again when so many bytes behind it are there. Nothing has been done.
     NeedsData { data_bytes: usize },

@@ -56,8 +56,7 @@ pub struct Snapshot {
     pub malloced_bytes: usize,
     /// Free pages in the global pool.
     pub pool_pages: usize,
-    /// log2 of the number of items the index has places for, as memcached would show it; smaller than memcached's
-    /// while there are few items.
+    /// log2 of the items that the index is sized for; it grows with them, so it may be less than memcached's least, 16.
     pub hash_power: u32,
     /// Bytes of the index.
     pub hash_bytes: usize,

@@ -1,5 +1,5 @@
-//! The meta commands: `mg` (`get`), `ms` (`set`), `md` (`delete`), `ma` (`arithmetic`), `me` (`debug`). `mn` is the
-//! session's own.
+//! The meta commands: `mg` (`get`), `ms` (`set`), `md` (`delete`), `ma` (`arithmetic`), `me` (`debug`). `mn` is
+//! answered in `text`.
 //!
 //! A command is one visit to its key. The reply is a code, then what the flags ask for in the order they were given; a
 //! refusal takes the place of everything the command had written so far, but what it had done stays done, as in
