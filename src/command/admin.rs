@@ -38,12 +38,7 @@ const ERROR: Answer = Answer::Line("ERROR");
 const BAD_FORMAT: Answer = Answer::Line("CLIENT_ERROR bad command line format");
 
 /// Executes an administrative command. `tokens` are the first 23 of the line, a `noreply` among them included.
-pub fn execute(
-    tokens: &[&[u8]],
-    is_noreply: bool,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) -> AdminOutcome {
+pub fn execute(tokens: &[&[u8]], is_noreply: bool, output: &mut Output, context: &mut Context<'_>) -> AdminOutcome {
     let Some(command) = tokens.first() else {
         return AdminOutcome::Unknown;
     };

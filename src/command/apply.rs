@@ -107,23 +107,22 @@ impl StoreOutcome {
 
 /// Executes a storage command. The caller has checked the size ([`crate::store::Store::fit`]).
 /// Counts `cmd_set` and the cas counters; leaves `store_no_memory` to the caller, since binary does not count it.
-pub fn store(request: StoreRequest<'_>, descriptor: i32, context: &mut Context<'_>) -> StoreOutcome {
+pub fn store(request: StoreRequest<'_>, context: &mut Context<'_>) -> StoreOutcome {
     let service = context.service;
     let hash = service.store.hash(request.key);
     let (mode, key, exptime) = (request.mode, request.key, request.exptime);
     let item_bytes = service.store.item_bytes(key.len(), request.value.len(), request.flags);
     let class_id = service.store.class_of(item_bytes);
     let outcome = if mode.is_joining() {
-        join::join(request, hash, class_id, descriptor, context)
+        join::join(request, hash, class_id, context)
     } else {
-        service.store.entry(key, hash, context.now, |entry| {
-            event_lines::fetched(entry, key, descriptor, service);
+        context.visit_hashed(key, hash, |entry| {
             entry.class_counters(class_id).cmd_set += 1;
             place(entry, request)
         })
     };
     if service.events.is_watched(class::MUTATIONS) {
-        event_lines::stored(mode, outcome, key, exptime, class_id, descriptor, context);
+        event_lines::stored(mode, outcome, key, exptime, class_id, context);
     }
     outcome
 }
@@ -294,12 +293,7 @@ pub fn count_miss(entry: &mut Entry<'_>, is_increment: bool) {
 }
 
 /// Stores a delta's initial number under an absent key; returns its CAS id.
-pub fn create_number(
-    entry: &mut Entry<'_>,
-    value: u64,
-    exptime: u32,
-    new_cas: Option<u64>,
-) -> Result<u64, StoreError> {
+pub fn create_number(entry: &mut Entry<'_>, value: u64, exptime: u32, new_cas: Option<u64>) -> Result<u64, StoreError> {
     let mut digits = itoa::Buffer::new();
     let value = NewValue::Bytes(digits.format(value).as_bytes());
     entry.insert(NewItem { flags: 0, exptime, cas: new_cas, value, marks: Marks::default() })

@@ -75,7 +75,6 @@ pub struct Progress {
 /// The state of one connection's conversation.
 pub struct Session {
     protocol: ProtocolChoice,
-    descriptor: i32,
     phase: Phase,
     /// Bytes at the start of the unconsumed input that hold no line end.
     scanned: usize,
@@ -132,10 +131,9 @@ impl<'a> Turn<'a> {
 const INPUT: Next = Next::Input { bytes: 0 };
 
 impl Session {
-    /// A new conversation. `descriptor` is the socket's number, which watchers see as `cfd`; `protocol` is the
-    /// listener's choice.
-    pub fn new(protocol: ProtocolChoice, descriptor: i32) -> Self {
-        Self { protocol, descriptor, phase: Phase::Fresh, scanned: 0, wanted: 0 }
+    /// A new conversation; `protocol` is the listener's choice.
+    pub fn new(protocol: ProtocolChoice) -> Self {
+        Self { protocol, phase: Phase::Fresh, scanned: 0, wanted: 0 }
     }
 
     /// Parses and executes requests at the start of `input` until it runs out, the turn's share
@@ -192,13 +190,7 @@ impl Session {
             context.counters().response_obj_oom.add(1);
             return self.close(Next::Abort(CloseReason::Error));
         }
-        let line = Line {
-            text,
-            bytes,
-            behind: rest.get(bytes..).unwrap_or_default(),
-            turn: turn.mark,
-            descriptor: self.descriptor,
-        };
+        let line = Line { text, bytes, behind: rest.get(bytes..).unwrap_or_default(), turn: turn.mark };
         let step = text::execute(&line, output, context);
         let line_end = bytes - text.len();
         self.scanned = 0;
@@ -257,7 +249,7 @@ impl Session {
                 Some(progress.next)
             }
             Phase::Binary(binary) => {
-                let progress = binary.process(turn.rest(), self.descriptor, output, context);
+                let progress = binary.process(turn.rest(), output, context);
                 turn.consume(progress.consumed);
                 Some(progress.next)
             }
@@ -306,7 +298,7 @@ impl Session {
                 ProtocolChoice::Binary => true,
             };
             if verbose::is_on() {
-                verbose::protocol(self.descriptor, if is_binary { "binary" } else { "ascii" });
+                verbose::protocol(context.descriptor, if is_binary { "binary" } else { "ascii" });
             }
             if is_binary { Phase::Binary(Box::default()) } else { Phase::Command }
         };
@@ -322,7 +314,7 @@ impl Session {
             return Some(INPUT);
         }
         if let Phase::Large(large) = std::mem::replace(&mut self.phase, Phase::Command) {
-            large.finish(self.descriptor, output, context);
+            large.finish(output, context);
         }
         None
     }
@@ -341,7 +333,7 @@ impl Session {
         // The rest of a list that began within the limit of replies is bounded by the turn.
         output.allow_replies(None);
         let _ = output.begin_reply();
-        match retrieval::look_up(*lookup, keys, self.descriptor, output, context) {
+        match retrieval::look_up(*lookup, keys, output, context) {
             // The keys were checked when the list was interrupted, and replies are not counted here.
             Looked::Done | Looked::BadKey | Looked::NoReplies => {
                 let line_end = match rest.get(keys.len()..) {

@@ -21,7 +21,7 @@ struct Number {
 }
 
 /// Executes an increment or decrement.
-pub(super) fn change(packet: &Packet<'_>, descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
+pub(super) fn change(packet: &Packet<'_>, output: &mut Output, context: &mut Context<'_>) {
     let service = context.service;
     let key = packet.key;
     let delta = DeltaRequest {
@@ -33,30 +33,26 @@ pub(super) fn change(packet: &Packet<'_>, descriptor: i32, output: &mut Output, 
     };
     let (initial, exptime) = (packet.extra_u64(8), packet.extra_u32(16));
     let deadline = context.now.deadline(i64::from(exptime));
-    let hash = service.store.hash(key);
-    let number = service.store.entry(key, hash, context.now, |entry| {
-        event_lines::fetched(entry, key, descriptor, service);
-        match apply::delta(entry, &delta) {
-            Delta::Done { value, cas } => Ok(Number { value, cas, is_created: false }),
-            Delta::NotFound if exptime != NO_CREATION => {
-                event_lines::fetched(entry, key, descriptor, service);
-                create(entry, initial, deadline)
-            }
-            Delta::NotFound => {
-                apply::count_miss(entry, delta.is_increment);
-                Err(Status::NotFound)
-            }
-            Delta::NonNumeric => Err(Status::NonNumeric),
-            Delta::Mismatch => Err(Status::Exists),
-            Delta::NoMemory => Err(Status::NoMemoryIncrementing),
+    let number = context.visit(key, |entry| match apply::delta(entry, &delta) {
+        Delta::Done { value, cas } => Ok(Number { value, cas, is_created: false }),
+        Delta::NotFound if exptime != NO_CREATION => {
+            event_lines::fetched(entry, key, context.descriptor, service);
+            create(entry, initial, deadline)
         }
+        Delta::NotFound => {
+            apply::count_miss(entry, delta.is_increment);
+            Err(Status::NotFound)
+        }
+        Delta::NonNumeric => Err(Status::NonNumeric),
+        Delta::Mismatch => Err(Status::Exists),
+        Delta::NoMemory => Err(Status::NoMemoryIncrementing),
     });
     match number {
         Err(status) => push_error(packet.echo(), status, output.bytes()),
         Ok(number) => {
             if number.is_created {
                 let value_bytes = itoa::Buffer::new().format(number.value).len();
-                event_lines::made(Mode::Add, key, value_bytes, 0, deadline, descriptor, context);
+                event_lines::made(Mode::Add, key, value_bytes, 0, deadline, context);
             }
             if !packet.is_quiet() {
                 let value = number.value.to_be_bytes();

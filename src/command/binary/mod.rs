@@ -26,7 +26,6 @@ use crate::protocol::binary::opcode::{Command, Opcode};
 use crate::protocol::binary::reply::{Echo, Status, push_error, push_value};
 use crate::stats::connections::ConnectionState;
 
-use super::event_lines;
 use super::output::Output;
 use super::service::Context;
 use super::session::{CloseReason, Next, Progress};
@@ -112,20 +111,14 @@ impl Packet<'_> {
 
 impl BinaryState {
     /// Parses and executes requests at the start of `input`; see [`super::session::Session::process`].
-    pub fn process(
-        &mut self,
-        input: &[u8],
-        descriptor: i32,
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) -> Progress {
+    pub fn process(&mut self, input: &[u8], output: &mut Output, context: &mut Context<'_>) -> Progress {
         let mut consumed = 0;
         let mut requests_left = context.service.config.requests_per_event.max(1);
         loop {
             let rest = input.get(consumed..).unwrap_or(&[]);
             let step = match self.state {
-                State::Header => self.begin(rest, descriptor, output, context),
-                State::Value(_) => self.receive(rest, descriptor, output, context),
+                State::Header => self.begin(rest, output, context),
+                State::Value(_) => self.receive(rest, output, context),
                 State::Swallow { .. } => self.swallow(rest, output),
             };
             consumed += step.consumed;
@@ -175,7 +168,7 @@ impl BinaryState {
     }
 
     /// Begins a packet: checks its framing in memcached's order, then executes it.
-    fn begin(&mut self, input: &[u8], descriptor: i32, output: &mut Output, context: &mut Context<'_>) -> Step {
+    fn begin(&mut self, input: &[u8], output: &mut Output, context: &mut Context<'_>) -> Step {
         let header = match Header::parse(input) {
             Parsed::Partial => return Step::wait(HEADER_BYTES),
             Parsed::BadMagic => return Step::stop(0, Next::Close(CloseReason::Error)),
@@ -218,16 +211,10 @@ impl BinaryState {
         let body = prefix.get(HEADER_BYTES..).unwrap_or(&[]);
         let (extras, key) = body.split_at_checked(header.extras_bytes).unwrap_or((body, &[]));
         let packet = Packet { header, opcode, extras, key, rest, value_bytes };
-        self.execute(&packet, descriptor, output, context)
+        self.execute(&packet, output, context)
     }
 
-    fn execute(
-        &mut self,
-        packet: &Packet<'_>,
-        descriptor: i32,
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) -> Step {
+    fn execute(&mut self, packet: &Packet<'_>, output: &mut Output, context: &mut Context<'_>) -> Step {
         let prefix_bytes = packet.header.prefix_bytes();
         match packet.opcode.command {
             Command::Get
@@ -235,14 +222,14 @@ impl BinaryState {
             | Command::Touch
             | Command::GetAndTouch
             | Command::GetAndTouchWithKey => {
-                retrieval::get(packet, descriptor, output, context);
+                retrieval::get(packet, output, context);
             }
             Command::Set | Command::Add | Command::Replace | Command::Append | Command::Prepend => {
-                return self.store(packet, descriptor, output, context);
+                return self.store(packet, output, context);
             }
-            Command::Delete => delete(packet, descriptor, output, context),
+            Command::Delete => delete(packet, output, context),
             Command::Increment | Command::Decrement => {
-                arithmetic::change(packet, descriptor, output, context);
+                arithmetic::change(packet, output, context);
             }
             Command::Flush => flush(packet, output, context),
             Command::Noop => {
@@ -325,13 +312,11 @@ fn answer(packet: &Packet<'_>, cas: u64, output: &mut Output) {
     }
 }
 
-fn delete(packet: &Packet<'_>, descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
+fn delete(packet: &Packet<'_>, output: &mut Output, context: &mut Context<'_>) {
     let service = context.service;
     let (key, compare) = (packet.key, packet.header.cas);
     service.prefixes.record_delete(key);
-    let hash = service.store.hash(key);
-    let status = service.store.entry(key, hash, context.now, |entry| {
-        event_lines::fetched(entry, key, descriptor, service);
+    let status = context.visit(key, |entry| {
         let Some((cas, class_id)) = entry.item().map(|item| (item.cas(), item.class())) else {
             entry.counters().delete_misses += 1;
             return Status::NotFound;

@@ -153,7 +153,7 @@ impl Connection {
 
     pub(super) fn step(&mut self) -> Progress {
         let (state, input) = (&mut self.state, &self.kept);
-        let progress = self.server.with(|output, context| state.process(input, 7, output, context));
+        let progress = self.server.with(|output, context| state.process(input, output, context));
         self.kept.drain(..progress.consumed);
         progress
     }

@@ -29,7 +29,6 @@ struct Number {
 pub(super) fn change(
     request: &Request<'_>,
     key: &[u8],
-    descriptor: i32,
     output: &mut Output,
     context: &mut Context<'_>,
 ) -> Result<(), Reply> {
@@ -39,7 +38,6 @@ pub(super) fn change(
         Some(_) => return Err(BAD_MODE),
     };
     let (service, now) = (context.service, context.now);
-    let hash = service.store.hash(key);
     let delta = DeltaRequest {
         key,
         is_increment,
@@ -48,12 +46,11 @@ pub(super) fn change(
         new_cas: request.number(b'E'),
     };
     let mark = output.mark();
-    let is_created = service.store.entry(key, hash, now, |entry| {
-        event_lines::fetched(entry, key, descriptor, service);
+    let is_created = context.visit(key, |entry| {
         let number = match apply::delta(entry, &delta) {
             Delta::Done { value, cas } => Number { value, cas, is_created: false },
             Delta::NotFound if request.has(b'N') => {
-                event_lines::fetched(entry, key, descriptor, service);
+                event_lines::fetched(entry, key, context.descriptor, service);
                 create(entry, request)?
             }
             Delta::NotFound => {
@@ -73,7 +70,7 @@ pub(super) fn change(
     })?;
     if is_created == Some(true) {
         let value_bytes = itoa::Buffer::new().format(request.number(b'J').unwrap_or(0)).len();
-        event_lines::made(Mode::Add, key, value_bytes, 0, 0, descriptor, context);
+        event_lines::made(Mode::Add, key, value_bytes, 0, 0, context);
     }
     if is_created.is_some() && request.has(b'q') {
         output.truncate(mark);

@@ -16,16 +16,13 @@ const NO_MEMORY: Reply = b"SERVER_ERROR out of memory\r\n";
 pub(super) fn delete(
     request: &Request<'_>,
     key: &[u8],
-    descriptor: i32,
     output: &mut Output,
     context: &mut Context<'_>,
 ) -> Result<(), Reply> {
     request.opaque()?;
     let (service, now) = (context.service, context.now);
-    let hash = service.store.hash(key);
     let exptime = request.seconds(b'T').map(|seconds| now.deadline(seconds));
-    let code = service.store.entry(key, hash, now, |entry| -> Result<_, Reply> {
-        event_lines::fetched(entry, key, descriptor, service);
+    let code = context.visit(key, |entry| -> Result<_, Reply> {
         let Some(cas) = entry.item().map(|item| item.cas()) else {
             entry.counters().delete_misses += 1;
             return Ok(b"NF");
@@ -35,7 +32,7 @@ pub(super) fn delete(
             return Ok(b"EX");
         }
         if request.has(b'x') {
-            event_lines::fetched(entry, key, descriptor, service);
+            event_lines::fetched(entry, key, context.descriptor, service);
             empty(entry, request, cas, exptime.unwrap_or(0))?;
         }
         if request.has(b'I') {
@@ -50,7 +47,7 @@ pub(super) fn delete(
     })?;
     if code == b"HD" {
         if request.has(b'x') {
-            event_lines::made(Mode::Set, key, 0, flags_of(request), exptime.unwrap_or(0), descriptor, context);
+            event_lines::made(Mode::Set, key, 0, flags_of(request), exptime.unwrap_or(0), context);
         }
         if request.has(b'q') {
             return Ok(());

@@ -127,14 +127,7 @@ impl MetaSet {
 }
 
 /// Stores the data of an `ms` command and answers it.
-pub fn store(
-    set: &MetaSet,
-    key: &[u8],
-    value: NewValue<'_>,
-    descriptor: i32,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) {
+pub fn store(set: &MetaSet, key: &[u8], value: NewValue<'_>, output: &mut Output, context: &mut Context<'_>) {
     let request = StoreRequest {
         mode: set.mode,
         key,
@@ -146,7 +139,7 @@ pub fn store(
         is_binary_key: set.is_binary_key,
         value,
     };
-    let outcome = apply::store(request, descriptor, context);
+    let outcome = apply::store(request, context);
     let code = match outcome.stored {
         Stored::Stored if set.is_quiet => return,
         Stored::Stored => b"HD",

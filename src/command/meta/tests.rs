@@ -17,7 +17,7 @@ impl TestServer {
             self.set(line, data);
         } else {
             let word = [line[0], line[1]];
-            self.with(|output, context| execute(word, line, 7, output, context));
+            self.with(|output, context| execute(word, line, output, context));
         }
         self.replies()
     }
@@ -42,7 +42,7 @@ impl TestServer {
                             NewValue::Large(buffer)
                         }
                     };
-                    store(&set, key, value, 7, output, context);
+                    store(&set, key, value, output, context);
                 });
             }
         }
