@@ -18,9 +18,6 @@ fn main() -> ExitCode {
         }
         Err(failure) => return complain(&failure.message, failure.exit_code),
     };
-    for warning in &options.warnings {
-        let _ = writeln!(stderr(), "{warning}");
-    }
     match server::run(server::Config::from(&*options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => complain(&failure.message, failure.exit_code),

@@ -37,16 +37,8 @@ const OK: Answer = Answer::Line("OK");
 const ERROR: Answer = Answer::Line("ERROR");
 const BAD_FORMAT: Answer = Answer::Line("CLIENT_ERROR bad command line format");
 
-/// Executes an administrative command. `tokens` are the first 23 tokens of `line`, a `noreply` among them included.
-pub fn execute(
-    line: &[u8],
-    tokens: &[&[u8]],
-    is_noreply: bool,
-    descriptor: i32,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) -> AdminOutcome {
-    let _ = (line, descriptor);
+/// Executes an administrative command. `tokens` are the first 23 of the line, a `noreply` among them included.
+pub fn execute(tokens: &[&[u8]], is_noreply: bool, output: &mut Output, context: &mut Context<'_>) -> AdminOutcome {
     let Some(command) = tokens.first() else {
         return AdminOutcome::Unknown;
     };
@@ -392,7 +384,7 @@ mod tests {
         let tokens: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
         let is_noreply = tokens.last() == Some(&&b"noreply"[..]);
         let mut output = Output::new();
-        let outcome = fixture.with(|context| execute(line.as_bytes(), &tokens, is_noreply, 27, &mut output, context));
+        let outcome = fixture.with(|context| execute(&tokens, is_noreply, &mut output, context));
         (outcome, text(&mut output))
     }
 
@@ -566,7 +558,7 @@ mod tests {
         let tokens: [&[u8]; 3] = [b"lru_crawler", b"mgdump", b"all"];
         let mut output = Output::new();
         output.push(b"EN\r\n");
-        fixture.with(|context| execute(b"", &tokens, false, 27, &mut output, context));
+        fixture.with(|context| execute(&tokens, false, &mut output, context));
         assert_eq!(text(&mut output), "EN\r\nERROR cannot pipeline other commands before mgdump\r\n");
         fixture.service.config.is_dump_enabled = false;
         check_on(&fixture, "lru_crawler metadump all", "ERROR metadump not allowed");

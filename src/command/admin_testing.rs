@@ -49,6 +49,7 @@ impl Fixture {
             worker: 0,
             now: NOW,
             wake: Wake { target: &self.wake, token: 0 },
+            descriptor: 7,
             scratch: &mut Vec::new(),
         })
     }

@@ -3,8 +3,9 @@
 //!
 //! The rules are memcached's `do_store_item` and `do_add_delta`.
 
+use crate::protocol::text::number::c_u64;
 use crate::stats::events::class;
-use crate::store::value::NewValue;
+use crate::store::value::{NewValue, Value};
 use crate::store::{Entry, Found, Marks, NewItem, StoreError};
 
 use super::service::Context;
@@ -106,23 +107,22 @@ impl StoreOutcome {
 
 /// Executes a storage command. The caller has checked the size ([`crate::store::Store::fit`]).
 /// Counts `cmd_set` and the cas counters; leaves `store_no_memory` to the caller, since binary does not count it.
-pub fn store(request: StoreRequest<'_>, descriptor: i32, context: &mut Context<'_>) -> StoreOutcome {
+pub fn store(request: StoreRequest<'_>, context: &mut Context<'_>) -> StoreOutcome {
     let service = context.service;
     let hash = service.store.hash(request.key);
     let (mode, key, exptime) = (request.mode, request.key, request.exptime);
     let item_bytes = service.store.item_bytes(key.len(), request.value.len(), request.flags);
     let class_id = service.store.class_of(item_bytes);
     let outcome = if mode.is_joining() {
-        join::join(request, hash, class_id, descriptor, context)
+        join::join(request, hash, class_id, context)
     } else {
-        service.store.entry(key, hash, context.now, |entry| {
-            event_lines::fetched(entry, key, descriptor, service);
+        context.visit_hashed(key, hash, |entry| {
             entry.class_counters(class_id).cmd_set += 1;
             place(entry, request)
         })
     };
     if service.events.is_watched(class::MUTATIONS) {
-        event_lines::stored(mode, outcome, key, exptime, class_id, descriptor, context);
+        event_lines::stored(mode, outcome, key, exptime, class_id, context);
     }
     outcome
 }
@@ -213,7 +213,7 @@ pub enum Delta {
         /// The CAS id.
         cas: u64,
     },
-    /// No such key; the miss is counted by the caller (autovivify does not count).
+    /// No such key; the caller makes it ([`create_number`]) or counts the miss ([`count_miss`]).
     NotFound,
     /// The value is no number.
     NonNumeric,
@@ -240,8 +240,8 @@ pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest<'_>) -> Delta {
     let class_id = item.class();
     let (flags, exptime, old_bytes) = (item.flags(), item.exptime(), item.value().len());
     let number = match item.value() {
-        crate::store::value::Value::Inline(bytes) => stored_number(bytes),
-        _ => None,
+        Value::Inline(bytes) => c_u64(bytes),
+        Value::Large(_) => None,
     };
     let Some(number) = number else {
         return Delta::NonNumeric;
@@ -282,65 +282,22 @@ pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest<'_>) -> Delta {
     }
 }
 
+/// Counts a delta that found no key.
+pub fn count_miss(entry: &mut Entry<'_>, is_increment: bool) {
+    let counters = entry.counters();
+    if is_increment {
+        counters.incr_misses += 1;
+    } else {
+        counters.decr_misses += 1;
+    }
+}
+
+/// Stores a delta's initial number under an absent key; returns its CAS id.
+pub fn create_number(entry: &mut Entry<'_>, value: u64, exptime: u32, new_cas: Option<u64>) -> Result<u64, StoreError> {
+    let mut digits = itoa::Buffer::new();
+    let value = NewValue::Bytes(digits.format(value).as_bytes());
+    entry.insert(NewItem { flags: 0, exptime, cas: new_cas, value, marks: Marks::default() })
+}
+
 /// Longest value that is padded on the stack; longer numeric values are padding or leading zeros.
 const NUMBER_BYTES_MAX: usize = 64;
-
-/// The number a stored value stands for, by C's `strtoull` as memcached uses it: leading white space and a plus sign
-/// are allowed; after the digits comes the end, white space or a NUL. An all-blank value is no number.
-fn stored_number(value: &[u8]) -> Option<u64> {
-    let is_space = |byte: u8| byte == b' ' || (9..=13).contains(&byte);
-    let start = value.iter().position(|&byte| !is_space(byte))?;
-    let mut rest = &value[start..];
-    let mut is_negative = false;
-    if let Some((&sign, tail)) = rest.split_first()
-        && (sign == b'+' || sign == b'-')
-    {
-        is_negative = sign == b'-';
-        rest = tail;
-    }
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if digits == 0 {
-        return None;
-    }
-    let mut number: u64 = 0;
-    for &digit in &rest[..digits] {
-        number = number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
-    }
-    match rest.get(digits) {
-        None | Some(0) => {}
-        Some(&byte) if is_space(byte) => {}
-        Some(_) => return None,
-    }
-    // `-0` is 0; any other negative number wraps far up and is refused by memcached.
-    if is_negative && number != 0 { None } else { Some(number) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::stored_number;
-
-    #[track_caller]
-    fn check(value: &[u8], expected: Option<u64>) {
-        assert_eq!(stored_number(value), expected, "{:?}", String::from_utf8_lossy(value));
-    }
-
-    #[test]
-    fn stored_numbers_are_read_as_memcached_reads_them() {
-        check(b"5", Some(5));
-        check(b"5 abc", Some(5));
-        check(b"5\r\n6", Some(5));
-        check(b" 5", Some(5));
-        check(b"+5", Some(5));
-        check(b"007", Some(7));
-        check(b"5\x00", Some(5));
-        check(b"-0", Some(0));
-        check(b"18446744073709551615", Some(u64::MAX));
-        check(b"18446744073709551616", None);
-        check(b"-5", None);
-        check(b"0x10", None);
-        check(b"1e3", None);
-        check(b"1.5", None);
-        check(b"", None);
-        check(b"   ", None);
-    }
-}

@@ -3,18 +3,11 @@
 use crate::protocol::text::{classic, reply};
 
 use super::apply::{self, Delta, DeltaRequest};
-use super::event_lines;
 use super::output::Output;
 use super::service::Context;
 
 /// Executes incr or decr.
-pub(super) fn execute(
-    arguments: &[u8],
-    is_increment: bool,
-    descriptor: i32,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) {
+pub(super) fn execute(arguments: &[u8], is_increment: bool, output: &mut Output, context: &mut Context<'_>) {
     let line = match classic::arithmetic(arguments) {
         Ok(line) => line,
         Err(refusal) => {
@@ -25,17 +18,10 @@ pub(super) fn execute(
         }
     };
     let request = DeltaRequest { key: line.key, is_increment, delta: line.argument, compare: 0, new_cas: None };
-    let service = context.service;
-    let hash = service.store.hash(line.key);
-    let delta = service.store.entry(line.key, hash, context.now, |entry| {
-        event_lines::fetched(entry, line.key, descriptor, service);
+    let delta = context.visit(line.key, |entry| {
         let delta = apply::delta(entry, &request);
         if delta == Delta::NotFound {
-            if is_increment {
-                entry.counters().incr_misses += 1;
-            } else {
-                entry.counters().decr_misses += 1;
-            }
+            apply::count_miss(entry, is_increment);
         }
         delta
     });

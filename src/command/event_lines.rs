@@ -34,15 +34,7 @@ fn emit_fetched(entry: &Entry<'_>, key: &[u8], descriptor: i32, service: &Servic
 
 /// Tells watchers of a storage command.
 #[cold]
-pub fn stored(
-    mode: Mode,
-    outcome: StoreOutcome,
-    key: &[u8],
-    exptime: u32,
-    class_id: u8,
-    descriptor: i32,
-    context: &Context<'_>,
-) {
+pub fn stored(mode: Mode, outcome: StoreOutcome, key: &[u8], exptime: u32, class_id: u8, context: &Context<'_>) {
     let status = match outcome.stored {
         Stored::Stored => "stored",
         Stored::NotStored => "not_stored",
@@ -50,7 +42,7 @@ pub fn stored(
         Stored::NotFound => "not_found",
         Stored::NoMemory => "no_memory",
     };
-    let ttl = seconds_left(exptime, context.now);
+    let (ttl, descriptor) = (seconds_left(exptime, context.now), context.descriptor);
     context.service.events.emit(class::MUTATIONS, |line| {
         line.extend_from_slice(b"type=item_store key=");
         uri_encode(key, line);
@@ -61,11 +53,22 @@ pub fn stored(
     });
 }
 
+/// Tells watchers of an item that another command has made of its own accord, as if `mode` had stored it.
+#[inline]
+pub fn made(mode: Mode, key: &[u8], value_bytes: usize, flags: u32, exptime: u32, context: &Context<'_>) {
+    let service = context.service;
+    if service.events.is_watched(class::MUTATIONS) {
+        let class_id = service.store.class_of(service.store.item_bytes(key.len(), value_bytes, flags));
+        let outcome = StoreOutcome { stored: Stored::Stored, cas: 0, value_bytes };
+        stored(mode, outcome, key, exptime, class_id, context);
+    }
+}
+
 /// Tells watchers of a storage command that was refused before its data came; `name` is the command's. memcached leaves
 /// class and descriptor to chance here; this gives class 0 and the descriptor.
 #[cold]
-pub fn refused(name: &str, error: StoreError, key: &[u8], descriptor: i32, context: &Context<'_>) {
-    let events = &context.service.events;
+pub fn refused(name: &str, error: StoreError, key: &[u8], context: &Context<'_>) {
+    let (events, descriptor) = (&context.service.events, context.descriptor);
     if !events.is_watched(class::MUTATIONS) {
         return;
     }

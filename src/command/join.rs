@@ -41,14 +41,8 @@ struct Joining<'a> {
 }
 
 /// Executes one of the joining modes; counts `cmd_set`.
-pub(super) fn join(
-    request: StoreRequest<'_>,
-    hash: KeyHash,
-    class_id: u8,
-    descriptor: i32,
-    context: &mut Context<'_>,
-) -> StoreOutcome {
-    let (service, now) = (context.service, context.now);
+pub(super) fn join(request: StoreRequest<'_>, hash: KeyHash, class_id: u8, context: &mut Context<'_>) -> StoreOutcome {
+    let (service, now, descriptor) = (context.service, context.now, context.descriptor);
     let (mode, key, given) = (request.mode, request.key, request.value.len());
     let mut joining = Joining { request: Some(request), mode, key, given, buffer: None };
     let refused = StoreOutcome::refused(Stored::NotStored, given);

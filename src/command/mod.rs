@@ -1,9 +1,21 @@
 //! Layer 3: what a request means. A [`Session`] turns the bytes of one connection into replies; it knows the protocols
 //! and the store, and neither sockets nor threads.
 //!
-//! One file per family: `retrieval` (get gets gat gats), `storage` (set … cas, ms' data), `arithmetic` (incr decr),
-//! `removal` (delete touch), `meta/` (mg ms md ma mn me), `binary/`, `admin` (flush_all … slabs), `statistics/`
-//! (stats), `dump` (cachedump metadump mgdump), `watch`, `login` (-Y). `text` and `binary` dispatch.
+//! | file | what |
+//! |---|---|
+//! | `session` | the conversation: which protocol, what is unfinished |
+//! | `text`, `binary/` | finds the family of a request; those of the binary protocol are inside `binary/` |
+//! | `retrieval` | get gets gat gats |
+//! | `storage` | set add replace append prepend cas, and the data of ms |
+//! | `arithmetic`, `removal` | incr decr; delete touch |
+//! | `meta/` | mg ms md ma me |
+//! | `admin` | flush_all, verbosity, cache_memlimit, lru, lru_crawler, slabs, shutdown |
+//! | `statistics/` | stats |
+//! | `dump`, `watch`, `login` | cachedump metadump mgdump; watch; `-Y` |
+//! | `apply`, `join`, `room` | what all protocols' stores and deltas do to an item; where a value goes |
+//! | `output` | the reply queue |
+//! | `event_lines`, `verbose` | what watchers and `-vv` see of commands |
+//! | `service` | what commands may reach |
 
 pub mod admin;
 pub mod apply;

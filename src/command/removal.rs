@@ -9,7 +9,7 @@ use super::retrieval;
 use super::service::Context;
 
 /// Executes delete.
-pub(super) fn delete(arguments: &[u8], descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
+pub(super) fn delete(arguments: &[u8], output: &mut Output, context: &mut Context<'_>) {
     let line = match classic::delete(arguments) {
         Ok(line) => line,
         Err(refusal) => return answer(refusal, output),
@@ -18,9 +18,7 @@ pub(super) fn delete(arguments: &[u8], descriptor: i32, output: &mut Output, con
     if service.prefixes.is_enabled() {
         service.prefixes.record_delete(key);
     }
-    let hash = service.store.hash(key);
-    let is_deleted = service.store.entry(key, hash, context.now, |entry| {
-        event_lines::fetched(entry, key, descriptor, service);
+    let is_deleted = context.visit(key, |entry| {
         let Some(class_id) = entry.item().map(|item| item.class()) else {
             entry.counters().delete_misses += 1;
             return false;
@@ -36,16 +34,14 @@ pub(super) fn delete(arguments: &[u8], descriptor: i32, output: &mut Output, con
 }
 
 /// Executes touch.
-pub(super) fn touch(arguments: &[u8], descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
+pub(super) fn touch(arguments: &[u8], output: &mut Output, context: &mut Context<'_>) {
     let line = match classic::touch(arguments) {
         Ok(line) => line,
         Err(refusal) => return answer(refusal, output),
     };
-    let (key, service) = (line.key, context.service);
+    let key = line.key;
     let deadline = context.now.deadline(i64::from(line.argument));
-    let hash = service.store.hash(key);
-    let is_touched = service.store.entry(key, hash, context.now, |entry| {
-        event_lines::fetched(entry, key, descriptor, service);
+    let is_touched = context.visit(key, |entry| {
         if entry.item().is_some() {
             retrieval::touch(entry, deadline);
             true

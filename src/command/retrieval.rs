@@ -10,7 +10,6 @@ use crate::protocol::text::reply;
 use crate::store::value::Value;
 use crate::store::{Entry, ItemView};
 
-use super::event_lines;
 use super::output::Output;
 use super::service::Context;
 use super::session::OUTPUT_BYTES_MAX;
@@ -48,25 +47,19 @@ pub(super) enum Looked {
 
 /// Looks up the keys in `keys` and appends their values. The first key's reply is the command's, begun already; each
 /// other key begins another one, also when it is a miss.
-pub(super) fn look_up(
-    lookup: Lookup,
-    keys: &[u8],
-    descriptor: i32,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) -> Looked {
+pub(super) fn look_up(lookup: Lookup, keys: &[u8], output: &mut Output, context: &mut Context<'_>) -> Looked {
     let mut rest = keys;
     let first = next_token(&mut rest);
     if rest.is_empty() && key::is_valid(first) {
         let hash = context.service.store.hash(first);
-        one(lookup, first, hash, descriptor, output, context);
+        one(lookup, first, hash, output, context);
         output.push(reply::END);
         return Looked::Done;
     }
-    many(lookup, keys, descriptor, output, context)
+    many(lookup, keys, output, context)
 }
 
-fn many(lookup: Lookup, keys: &[u8], descriptor: i32, output: &mut Output, context: &mut Context<'_>) -> Looked {
+fn many(lookup: Lookup, keys: &[u8], output: &mut Output, context: &mut Context<'_>) -> Looked {
     let mut rest = keys;
     let mut looked_up = 0;
     loop {
@@ -84,7 +77,7 @@ fn many(lookup: Lookup, keys: &[u8], descriptor: i32, output: &mut Output, conte
                 return pause(lookup, keys, left);
             }
             let (key, hash) = (batch.keys[index], batch.hashes[index]);
-            one(lookup, key, hash, descriptor, output, context);
+            one(lookup, key, hash, output, context);
         }
         if batch.has_bad_key {
             return Looked::BadKey;
@@ -165,10 +158,9 @@ impl<'a> Batch<'a> {
 
 /// Looks up one key.
 #[inline]
-fn one(lookup: Lookup, key: &[u8], hash: KeyHash, descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
+fn one(lookup: Lookup, key: &[u8], hash: KeyHash, output: &mut Output, context: &mut Context<'_>) {
     let service = context.service;
-    let is_hit = service.store.entry(key, hash, context.now, |entry| {
-        event_lines::fetched(entry, key, descriptor, service);
+    let is_hit = context.visit_hashed(key, hash, |entry| {
         let Some(item) = entry.item() else {
             match lookup.deadline {
                 Some(_) => entry.counters().touch_misses += 1,
@@ -187,7 +179,7 @@ fn one(lookup: Lookup, key: &[u8], hash: KeyHash, descriptor: i32, output: &mut 
         true
     });
     if is_hit && verbose::is_on() {
-        verbose::sending_key(descriptor, key);
+        verbose::sending_key(context.descriptor, key);
     }
     if service.prefixes.is_enabled() {
         service.prefixes.record_get(key, is_hit);

@@ -1,12 +1,15 @@
 //! What commands may reach besides their own connection: the store, the counters, the settings they obey.
 
-use crate::base::sync::{Arc, AtomicU8, CachePadded};
+use crate::base::hash::KeyHash;
+use crate::base::sync::{Arc, AtomicU8, CachePadded, Mutex};
 use crate::base::time::{Clock, Now};
 use crate::stats::connections::ConnectionTable;
 use crate::stats::counters::{WorkerCounters, WorkerTotals};
 use crate::stats::events::EventHub;
 use crate::stats::prefix::PrefixTable;
-use crate::store::Store;
+use crate::store::{Entry, Store};
+
+use super::event_lines;
 
 /// Protocol of a listener or connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,7 +62,7 @@ pub struct Config {
 
 impl Config {
     /// Replies of one connection in one turn; `None` is any number. As in memcached, one read buffer is taken by the
-    /// connection itself and each of the others holds [`REPLIES_PER_BUFFER`].
+    /// connection itself and each of the others holds `REPLIES_PER_BUFFER`.
     pub fn replies_per_turn_max(&self) -> Option<u32> {
         let buffers = u32::try_from(self.read_buffers_max).unwrap_or(u32::MAX);
         (buffers > 0).then(|| (buffers - 1).max(1).saturating_mul(REPLIES_PER_BUFFER))
@@ -103,7 +106,7 @@ pub struct Service {
     /// All lines of `stats settings` in order, given the values that changed since start.
     pub settings_report: Box<SettingsReport>,
     /// `-Y`: the accepted logins; `None` when authentication is off. Replaced whole on SIGHUP.
-    pub logins: crate::base::sync::Mutex<Option<Arc<Logins>>>,
+    pub logins: Mutex<Option<Arc<Logins>>>,
 }
 
 /// Accepted `user:password` pairs of `-Y`.
@@ -153,11 +156,28 @@ pub struct Context<'a> {
     pub now: Now,
     /// Makes handles that wake this connection; a watcher keeps one.
     pub wake: Wake<'a>,
+    /// Number of the connection's socket, which watchers see as `cfd`.
+    pub descriptor: i32,
     /// Memory for joining values, kept from request to request.
     pub scratch: &'a mut Vec<u8>,
 }
 
 impl Context<'_> {
+    /// A command's visit to a key ([`Store::entry`]); watchers are told of the lookup.
+    #[inline]
+    pub fn visit<R>(&self, key: &[u8], visit: impl FnOnce(&mut Entry<'_>) -> R) -> R {
+        self.visit_hashed(key, self.service.store.hash(key), visit)
+    }
+
+    /// [`Context::visit`] for a key whose hash is known.
+    #[inline]
+    pub fn visit_hashed<R>(&self, key: &[u8], hash: KeyHash, visit: impl FnOnce(&mut Entry<'_>) -> R) -> R {
+        self.service.store.entry(key, hash, self.now, |entry| {
+            event_lines::fetched(entry, key, self.descriptor, self.service);
+            visit(entry)
+        })
+    }
+
     /// `flush_all`: at once (exptime 0 or less) or at an exptime. The clock is read anew, since another worker's turn may
     /// have begun, and items been stored, in a later second than this turn's.
     pub fn flush(&self, exptime: i64) {

@@ -14,6 +14,7 @@
 
 use std::borrow::Cow;
 
+use crate::protocol::binary::header::REQUEST_MAGIC;
 use crate::protocol::text::line::{self, Found};
 use crate::stats::connections::ConnectionState;
 
@@ -34,9 +35,6 @@ pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 /// Steps of a dump in one turn.
 const DUMP_STEPS_PER_TURN_MAX: usize = 8;
 
-/// First byte of a binary request.
-const BINARY_MAGIC: u8 = 0x80;
-
 /// Why a session wants its connection closed; watchers see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CloseReason {
@@ -55,8 +53,9 @@ pub enum Next {
         /// Bytes needed.
         bytes: usize,
     },
-    /// The turn's share of requests or reply bytes is used up, or a reply must go out now (`mn`, noop): send, let
-    /// others have a turn, then call again with the same rest even if nothing new arrived.
+    /// The turn's share of requests or reply bytes is used up, or the client waits for this reply (`mn`, noop): let
+    /// others have a turn, then call again with the same rest even if nothing new arrived. Small replies may be kept
+    /// for a few such turns and sent together; when the session finds nothing more to do they have to go out.
     Yield,
     /// Send what is queued, then close.
     Close(CloseReason),
@@ -76,7 +75,6 @@ pub struct Progress {
 /// The state of one connection's conversation.
 pub struct Session {
     protocol: ProtocolChoice,
-    descriptor: i32,
     phase: Phase,
     /// Bytes at the start of the unconsumed input that hold no line end.
     scanned: usize,
@@ -133,10 +131,9 @@ impl<'a> Turn<'a> {
 const INPUT: Next = Next::Input { bytes: 0 };
 
 impl Session {
-    /// A new conversation. `descriptor` is the socket's number, which watchers see as `cfd`; `protocol` is the
-    /// listener's choice.
-    pub fn new(protocol: ProtocolChoice, descriptor: i32) -> Self {
-        Self { protocol, descriptor, phase: Phase::Fresh, scanned: 0, wanted: 0 }
+    /// A new conversation; `protocol` is the listener's choice.
+    pub fn new(protocol: ProtocolChoice) -> Self {
+        Self { protocol, phase: Phase::Fresh, scanned: 0, wanted: 0 }
     }
 
     /// Parses and executes requests at the start of `input` until it runs out, the turn's share
@@ -193,13 +190,7 @@ impl Session {
             context.counters().response_obj_oom.add(1);
             return self.close(Next::Abort(CloseReason::Error));
         }
-        let line = Line {
-            text,
-            bytes,
-            behind: rest.get(bytes..).unwrap_or_default(),
-            turn: turn.mark,
-            descriptor: self.descriptor,
-        };
+        let line = Line { text, bytes, behind: rest.get(bytes..).unwrap_or_default(), turn: turn.mark };
         let step = text::execute(&line, output, context);
         let line_end = bytes - text.len();
         self.scanned = 0;
@@ -258,7 +249,7 @@ impl Session {
                 Some(progress.next)
             }
             Phase::Binary(binary) => {
-                let progress = binary.process(turn.rest(), self.descriptor, output, context);
+                let progress = binary.process(turn.rest(), output, context);
                 turn.consume(progress.consumed);
                 Some(progress.next)
             }
@@ -277,9 +268,6 @@ impl Session {
             Phase::Keys { .. } => self.advance_keys(turn, output, context),
             Phase::Dump(dump) => {
                 for _ in 0..DUMP_STEPS_PER_TURN_MAX {
-                    if output.pending() >= OUTPUT_BYTES_MAX {
-                        break;
-                    }
                     if dump.step(output, context) {
                         self.phase = Phase::Command;
                         return None;
@@ -289,9 +277,7 @@ impl Session {
             }
             Phase::Watch(watching) => {
                 turn.consume(turn.rest().len());
-                if output.pending() < OUTPUT_BYTES_MAX {
-                    watching.drain(output);
-                }
+                watching.drain(output);
                 Some(INPUT)
             }
             Phase::Closed(next) => Some(*next),
@@ -307,12 +293,12 @@ impl Session {
             Phase::Login(Login::new())
         } else {
             let is_binary = match self.protocol {
-                ProtocolChoice::Negotiate => first == BINARY_MAGIC,
+                ProtocolChoice::Negotiate => first == REQUEST_MAGIC,
                 ProtocolChoice::Text => false,
                 ProtocolChoice::Binary => true,
             };
             if verbose::is_on() {
-                verbose::protocol(self.descriptor, if is_binary { "binary" } else { "ascii" });
+                verbose::protocol(context.descriptor, if is_binary { "binary" } else { "ascii" });
             }
             if is_binary { Phase::Binary(Box::default()) } else { Phase::Command }
         };
@@ -328,7 +314,7 @@ impl Session {
             return Some(INPUT);
         }
         if let Phase::Large(large) = std::mem::replace(&mut self.phase, Phase::Command) {
-            large.finish(self.descriptor, output, context);
+            large.finish(output, context);
         }
         None
     }
@@ -347,7 +333,7 @@ impl Session {
         // The rest of a list that began within the limit of replies is bounded by the turn.
         output.allow_replies(None);
         let _ = output.begin_reply();
-        match retrieval::look_up(*lookup, keys, self.descriptor, output, context) {
+        match retrieval::look_up(*lookup, keys, output, context) {
             // The keys were checked when the list was interrupted, and replies are not counted here.
             Looked::Done | Looked::BadKey | Looked::NoReplies => {
                 let line_end = match rest.get(keys.len()..) {

@@ -38,7 +38,6 @@ pub(super) fn execute(
     mode: Mode,
     arguments: &[u8],
     behind: &[u8],
-    descriptor: i32,
     output: &mut Output,
     context: &mut Context<'_>,
 ) -> Step {
@@ -57,7 +56,7 @@ pub(super) fn execute(
     };
     let (key_bytes, value_bytes) = (line.key.len(), line.value_bytes);
     let error = match room::find(key_bytes, value_bytes, line.flags, context) {
-        Room::Inline => return execute_inline(mode, &line, behind, descriptor, output, context),
+        Room::Inline => return execute_inline(mode, &line, behind, output, context),
         Room::Large(buffer) => {
             record(line.key, context);
             let request = classic_request(mode, &line, Box::from(line.key), context);
@@ -66,8 +65,8 @@ pub(super) fn execute(
         Room::Refused(error) => error,
     };
     record(line.key, context);
-    event_lines::refused(mode.name(), error, line.key, descriptor, context);
-    let reply = refuse(mode, line.key, error, descriptor, context);
+    event_lines::refused(mode.name(), error, line.key, context);
+    let reply = refuse(mode, line.key, error, context);
     Step::Swallow { bytes: value_bytes + ENDING.len(), reply: Cow::Borrowed(quiet(reply, line.is_noreply)) }
 }
 
@@ -76,7 +75,6 @@ fn execute_inline(
     mode: Mode,
     line: &StorageLine<'_>,
     behind: &[u8],
-    descriptor: i32,
     output: &mut Output,
     context: &mut Context<'_>,
 ) -> Step {
@@ -87,7 +85,7 @@ fn execute_inline(
     record(line.key, context);
     let request = classic_request(mode, line, line.key, context);
     match block.strip_suffix(ENDING) {
-        Some(data) => request.store(NewValue::Bytes(data), descriptor, output, context),
+        Some(data) => request.store(NewValue::Bytes(data), output, context),
         None => request.refuse_data(line.value_bytes, output, context),
     }
     Step::Done { data_bytes }
@@ -112,7 +110,7 @@ fn classic_request<K>(mode: Mode, line: &StorageLine<'_>, key: K, context: &Cont
 }
 
 impl<K: AsRef<[u8]>> Classic<K> {
-    fn store(&self, value: NewValue<'_>, descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
+    fn store(&self, value: NewValue<'_>, output: &mut Output, context: &mut Context<'_>) {
         let key = self.key.as_ref();
         let request = StoreRequest {
             mode: self.mode,
@@ -125,12 +123,12 @@ impl<K: AsRef<[u8]>> Classic<K> {
             is_binary_key: false,
             value,
         };
-        let reply = match apply::store(request, descriptor, context).stored {
+        let reply = match apply::store(request, context).stored {
             Stored::Stored => reply::STORED,
             Stored::NotStored => reply::NOT_STORED,
             Stored::Exists => reply::EXISTS,
             Stored::NotFound => reply::NOT_FOUND,
-            Stored::NoMemory => refuse(self.mode, key, StoreError::NoMemory, descriptor, context),
+            Stored::NoMemory => refuse(self.mode, key, StoreError::NoMemory, context),
         };
         output.push(quiet(reply, self.is_noreply));
     }
@@ -151,7 +149,7 @@ fn count_set(key: &[u8], value_bytes: usize, flags: u32, context: &Context<'_>) 
 
 /// Counts a store that found no room, and removes what a set would have replaced, so that nobody reads a stale value.
 #[cold]
-fn refuse(mode: Mode, key: &[u8], error: StoreError, descriptor: i32, context: &Context<'_>) -> &'static [u8] {
+fn refuse(mode: Mode, key: &[u8], error: StoreError, context: &Context<'_>) -> &'static [u8] {
     let service = context.service;
     let hash = service.store.hash(key);
     service.store.entry(key, hash, context.now, |entry| {
@@ -160,7 +158,7 @@ fn refuse(mode: Mode, key: &[u8], error: StoreError, descriptor: i32, context: &
             StoreError::NoMemory => entry.counters().store_no_memory += 1,
         }
         if mode == Mode::Set {
-            event_lines::fetched(entry, key, descriptor, service);
+            event_lines::fetched(entry, key, context.descriptor, service);
             if entry.item().is_some() {
                 entry.remove();
             }
@@ -178,13 +176,7 @@ fn quiet(reply: &'static [u8], is_noreply: bool) -> &'static [u8] {
 }
 
 /// Executes an `ms` line; `behind` is the input behind the line.
-pub(super) fn execute_meta(
-    line: &[u8],
-    behind: &[u8],
-    descriptor: i32,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) -> Step {
+pub(super) fn execute_meta(line: &[u8], behind: &[u8], output: &mut Output, context: &mut Context<'_>) -> Step {
     let (set, key, value_bytes) = match meta::parse_set(line) {
         SetLine::Data { set, key, value_bytes } => (set, key, value_bytes),
         SetLine::Refused { reply, swallow } => match swallow {
@@ -205,7 +197,7 @@ pub(super) fn execute_meta(
             };
             let target = Target::Meta { set, key };
             match block.strip_suffix(ENDING) {
-                Some(data) => target.store(NewValue::Bytes(data), descriptor, output, context),
+                Some(data) => target.store(NewValue::Bytes(data), output, context),
                 None => target.refuse_data(value_bytes, output, context),
             }
             return Step::Done { data_bytes };
@@ -217,7 +209,7 @@ pub(super) fn execute_meta(
         Room::Refused(error) => error,
     };
     let mut held_back = Output::new();
-    meta::refuse(&set, key.as_slice(), error, &mut held_back, context);
+    meta::refuse(key.as_slice(), error, &mut held_back, context);
     Step::Swallow { bytes: data_bytes, reply: Cow::Owned(std::mem::take(held_back.bytes())) }
 }
 
@@ -229,11 +221,11 @@ enum Target {
 }
 
 impl Target {
-    fn store(&self, value: NewValue<'_>, descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
+    fn store(&self, value: NewValue<'_>, output: &mut Output, context: &mut Context<'_>) {
         match self {
-            Target::Classic(request) => request.store(value, descriptor, output, context),
+            Target::Classic(request) => request.store(value, output, context),
             Target::Meta { set, key } => {
-                meta::store(set, key.as_slice(), value, descriptor, output, context);
+                meta::store(set, key.as_slice(), value, output, context);
             }
         }
     }
@@ -296,10 +288,10 @@ impl LargeStore {
     }
 
     /// Executes the command. The data block must be complete.
-    pub(super) fn finish(self, descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
+    pub(super) fn finish(self, output: &mut Output, context: &mut Context<'_>) {
         if &self.ending == ENDING {
             let value = NewValue::Large(self.buffer);
-            self.target.store(value, descriptor, output, context);
+            self.target.store(value, output, context);
         } else {
             self.target.refuse_data(self.buffer.len(), output, context);
         }

@@ -68,7 +68,7 @@ impl<'a> Client<'a> {
     pub fn new(service: &'a Service) -> Self {
         Self {
             service,
-            session: Session::new(ProtocolChoice::Negotiate, 7),
+            session: Session::new(ProtocolChoice::Negotiate),
             output: Output::new(),
             tail: Vec::new(),
             sent: Vec::new(),
@@ -107,6 +107,7 @@ impl<'a> Client<'a> {
             worker: 0,
             now: self.now,
             wake: Wake { target: &target, token: 0 },
+            descriptor: 7,
             scratch: &mut scratch,
         };
         let progress = self.session.process(&self.tail, &mut self.output, &mut context);

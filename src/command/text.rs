@@ -24,7 +24,7 @@ use super::{arithmetic, meta, removal, statistics, storage, verbose, watch};
 pub(super) enum Step {
     /// Nothing. So many bytes behind the line are done with, too.
     Done { data_bytes: usize },
-    /// Nothing, but its reply has to go out now.
+    /// Nothing, but the client waits for its reply: the turn ends.
     Flush,
     /// The line is to be executed again when so many bytes behind it are there. Nothing has been done.
     NeedsData { data_bytes: usize },
@@ -57,8 +57,6 @@ pub(super) struct Line<'a> {
     pub behind: &'a [u8],
     /// Where the replies of this turn begin.
     pub turn: Mark,
-    /// The connection's number.
-    pub descriptor: i32,
 }
 
 /// Executes a line.
@@ -73,18 +71,17 @@ pub(super) fn execute(line: &Line<'_>, output: &mut Output, context: &mut Contex
 /// Executes a line and shows it with its reply (`-vv`).
 #[cold]
 fn execute_shown(line: &Line<'_>, output: &mut Output, context: &mut Context<'_>) -> Step {
-    verbose::command(line.descriptor, line.text);
+    verbose::command(context.descriptor, line.text);
     let start = output.bytes().len();
     let step = execute_line(line, output, context);
     if let Some(reply) = output.bytes().get(start..) {
-        verbose::reply(line.descriptor, reply);
+        verbose::reply(context.descriptor, reply);
     }
     step
 }
 
 #[inline]
 fn execute_line(line: &Line<'_>, output: &mut Output, context: &mut Context<'_>) -> Step {
-    let descriptor = line.descriptor;
     if line.bytes < LINE_BYTES_MIN {
         output.push(reply::BAD_LINE);
         return DONE;
@@ -94,11 +91,11 @@ fn execute_line(line: &Line<'_>, output: &mut Output, context: &mut Context<'_>)
         Verb::Get => return get(line, arguments, false, output, context),
         Verb::Gets => return get(line, arguments, true, output, context),
         Verb::Meta(word) => {
-            meta::execute(word, line.text, descriptor, output, context);
+            meta::execute(word, line.text, output, context);
             return DONE;
         }
         Verb::MetaSet => {
-            return storage::execute_meta(line.text, line.behind, descriptor, output, context);
+            return storage::execute_meta(line.text, line.behind, output, context);
         }
         Verb::Set => Mode::Set,
         Verb::Add => Mode::Add,
@@ -109,7 +106,7 @@ fn execute_line(line: &Line<'_>, output: &mut Output, context: &mut Context<'_>)
         _ => return execute_dataless(verb, arguments, line, output, context),
     };
     let behind = line.behind;
-    storage::execute(mode, arguments, behind, descriptor, output, context)
+    storage::execute(mode, arguments, behind, output, context)
 }
 
 /// Commands without a data block, but the frequent ones.
@@ -120,14 +117,13 @@ fn execute_dataless(
     output: &mut Output,
     context: &mut Context<'_>,
 ) -> Step {
-    let descriptor = line.descriptor;
     match verb {
         Verb::Gat => return get_and_touch(line, arguments, false, output, context),
         Verb::Gats => return get_and_touch(line, arguments, true, output, context),
-        Verb::Delete => removal::delete(arguments, descriptor, output, context),
-        Verb::Touch => removal::touch(arguments, descriptor, output, context),
-        Verb::Incr => arithmetic::execute(arguments, true, descriptor, output, context),
-        Verb::Decr => arithmetic::execute(arguments, false, descriptor, output, context),
+        Verb::Delete => removal::delete(arguments, output, context),
+        Verb::Touch => removal::touch(arguments, output, context),
+        Verb::Incr => arithmetic::execute(arguments, true, output, context),
+        Verb::Decr => arithmetic::execute(arguments, false, output, context),
         Verb::MetaNoop => {
             output.push(reply::META_NOOP);
             return Step::Flush;
@@ -139,7 +135,7 @@ fn execute_dataless(
         }
         Verb::Watch => {
             let tokens = Tokens::split(line.text);
-            if let Some(watching) = watch::execute(tokens.as_slice(), descriptor, output, context) {
+            if let Some(watching) = watch::execute(tokens.as_slice(), output, context) {
                 return Step::Watch(watching);
             }
         }
@@ -180,7 +176,7 @@ fn get_and_touch(
 
 #[inline]
 fn look_up(lookup: Lookup, keys: &[u8], line: &Line<'_>, output: &mut Output, context: &mut Context<'_>) -> Step {
-    match retrieval::look_up(lookup, keys, line.descriptor, output, context) {
+    match retrieval::look_up(lookup, keys, output, context) {
         Looked::Done => DONE,
         Looked::Paused { consumed } => Step::Keys { lookup, left: keys.len() - consumed },
         Looked::BadKey => {
@@ -216,7 +212,7 @@ fn execute_other(line: &Line<'_>, output: &mut Output, context: &mut Context<'_>
         && ADMIN_WORDS.contains(word)
     {
         let mark = output.mark();
-        let outcome = admin::execute(line.text, tokens.as_slice(), is_noreply, line.descriptor, output, context);
+        let outcome = admin::execute(tokens.as_slice(), is_noreply, output, context);
         if is_noreply {
             output.truncate(mark);
         }

@@ -49,8 +49,7 @@ impl Watching {
 }
 
 /// Executes `watch`, `tokens[0]`. On success the connection only watches from now on.
-pub fn execute(tokens: &[&[u8]], descriptor: i32, output: &mut Output, context: &mut Context<'_>) -> Option<Watching> {
-    let _ = descriptor;
+pub fn execute(tokens: &[&[u8]], output: &mut Output, context: &mut Context<'_>) -> Option<Watching> {
     let service = context.service;
     if !service.config.is_watch_enabled {
         output.push(b"CLIENT_ERROR watch commands not allowed\r\n");
@@ -114,7 +113,7 @@ mod tests {
     fn a_watcher_gets_ok_then_lines_until_it_is_dropped() {
         let fixture = Fixture::new();
         let mut output = Output::new();
-        let mut watching = fixture.with(|context| execute(&[b"watch", b"deletions"], 7, &mut output, context)).unwrap();
+        let mut watching = fixture.with(|context| execute(&[b"watch", b"deletions"], &mut output, context)).unwrap();
         assert_eq!(text(&mut output), "OK\r\n");
         let events = &fixture.service.events;
         events.emit(class::DELETIONS, |line| line.extend_from_slice(b"type=deleted key=a"));
@@ -131,7 +130,7 @@ mod tests {
     fn a_full_output_leaves_lines_in_the_buffer() {
         let fixture = Fixture::new();
         let mut output = Output::new();
-        let mut watching = fixture.with(|context| execute(&[b"watch"], 7, &mut output, context)).unwrap();
+        let mut watching = fixture.with(|context| execute(&[b"watch"], &mut output, context)).unwrap();
         output.push(&[0; OUTPUT_BYTES_MAX]);
         let events = &fixture.service.events;
         events.emit(class::FETCHERS, |line| line.extend_from_slice(b"x"));
@@ -146,7 +145,7 @@ mod tests {
     fn refusals_have_memcacheds_words() {
         let mut fixture = Fixture::new();
         let refuse = |fixture: &Fixture, tokens: &[&[u8]], output: &mut Output| {
-            assert!(fixture.with(|context| execute(tokens, 7, output, context)).is_none());
+            assert!(fixture.with(|context| execute(tokens, output, context)).is_none());
             text(output)
         };
         assert_eq!(refuse(&fixture, &[b"watch", b"x"], &mut Output::new()), "ERROR\r\n");
@@ -157,7 +156,7 @@ mod tests {
             "VERSION x\r\nERROR cannot pipeline other commands before watch\r\n"
         );
         let held: Vec<_> =
-            (0..20).map(|_| fixture.with(|context| execute(&[b"watch"], 7, &mut Output::new(), context))).collect();
+            (0..20).map(|_| fixture.with(|context| execute(&[b"watch"], &mut Output::new(), context))).collect();
         assert_eq!(refuse(&fixture, &[b"watch"], &mut Output::new()), "WATCHER_TOO_MANY log watcher limit reached\r\n");
         drop(held);
         fixture.service.config.is_watch_enabled = false;

@@ -10,7 +10,7 @@
 //!      +---- nothing more to do -------------+  +------------- writable --------------+
 //! ```
 //! While blocked nothing is read or executed: that is the back-pressure. A session that yields goes on without its
-//! replies being sent at once, so that a long pipeline is answered in few sends; see [`DEFERRALS_MAX`].
+//! replies being sent at once, so that a long pipeline is answered in few sends; see `DEFERRALS_MAX`.
 
 use std::io::{self, ErrorKind, IoSlice};
 
@@ -112,7 +112,7 @@ impl Connection {
     /// A connection that was just accepted.
     pub fn new(new: NewConnection, now: Now) -> Self {
         Self {
-            session: Session::new(new.protocol, new.stream.descriptor()),
+            session: Session::new(new.protocol),
             stream: new.stream,
             tail: Tail::default(),
             output: None,
@@ -366,8 +366,9 @@ impl Connection {
             return self.process_tail(token, output, tools);
         }
         self.show_parsing(tools.now);
+        let wake = Wake { target: tools.wake, token };
         let mut context =
-            context(tools.service, tools.worker, tools.now, tools.scratch, Wake { target: tools.wake, token });
+            context(tools.service, tools.worker, tools.now, tools.scratch, wake, self.stream.descriptor());
         let input = &tools.read_buffer[..total];
         let progress = self.session.process(input, output, &mut context);
         let is_kept = if progress.consumed == 0 {
@@ -392,8 +393,9 @@ impl Connection {
     /// Lets the session work on the tail, or on nothing.
     fn process_tail(&mut self, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Step {
         self.show_parsing(tools.now);
+        let wake = Wake { target: tools.wake, token };
         let mut context =
-            context(tools.service, tools.worker, tools.now, tools.scratch, Wake { target: tools.wake, token });
+            context(tools.service, tools.worker, tools.now, tools.scratch, wake, self.stream.descriptor());
         let input = self.tail.bytes();
         let progress = self.session.process(input, output, &mut context);
         self.tail.consume(progress.consumed, tools.pool);
@@ -513,8 +515,15 @@ enum Read {
     Failed,
 }
 
-fn context<'a>(service: &'a Service, worker: usize, now: Now, scratch: &'a mut Vec<u8>, wake: Wake<'a>) -> Context<'a> {
-    Context { service, worker, now, wake, scratch }
+fn context<'a>(
+    service: &'a Service,
+    worker: usize,
+    now: Now,
+    scratch: &'a mut Vec<u8>,
+    wake: Wake<'a>,
+    descriptor: i32,
+) -> Context<'a> {
+    Context { service, worker, now, wake, descriptor, scratch }
 }
 
 /// Turns in a row whose replies may be sent together. With the default `-R 20` that is 160 requests.

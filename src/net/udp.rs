@@ -97,9 +97,10 @@ impl Endpoint {
             worker: tools.worker,
             now: tools.now,
             wake: Wake { target: tools.wake, token: usize::MAX },
+            descriptor: self.socket.as_raw_fd(),
             scratch: tools.scratch,
         };
-        let mut session = Session::new(self.protocol, self.socket.as_raw_fd());
+        let mut session = Session::new(self.protocol);
         converse(&mut session, payload, &mut self.output, &mut self.reply, &mut context);
         let sent = self.send(id, client);
         tools.service.workers[tools.worker].bytes_written.add(sent);

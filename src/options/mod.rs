@@ -4,10 +4,10 @@
 //! a text and leave, or fail with a message and an exit code. It opens nothing, reads no file and keeps no state, so a
 //! bad option is reported before any socket exists.
 //!
-//! One table is the source of all of it: a [`row::Row`] is an option as one value (names, argument, help text, how it
-//! is supported, what it does, its lines of `stats settings`). From the rows come parsing ([`getopt`] has the grammar),
-//! `-h` and the man page ([`help`]), and `stats settings` ([`settings`]). The rules that bind several options are in
-//! [`check`], the grammar of `-l` in [`listen`].
+//! One table is the source of all of it: a `row::Row` is an option as one value (names, argument, help text, how it
+//! is supported, what it does, its lines of `stats settings`). From the rows come parsing (`getopt` has the grammar),
+//! `-h` and the man page ([`help`]), and `stats settings` (`settings`). The rules that bind several options are in
+//! `check`, the grammar of `-l` in `listen`.
 //!
 //! What the rows cannot decide alone is left to the server: names are resolved and users looked up there, and limits of
 //! the system (descriptors, core files, locked memory) are raised there.

@@ -44,22 +44,18 @@ pub(super) fn loose_real(text: &[u8]) -> f64 {
 
 /// `safe_strtol`: a whole decimal number that fits 32 bits with sign.
 pub(super) fn strict_integer(text: &[u8]) -> Option<i32> {
-    let read = leading_integer(text, 10);
-    let ends = read.is_number && text[read.length..].first().is_none_or(is_space);
-    if !ends || read.overflowed {
-        return None;
-    }
-    i32::try_from(read.value).ok()
+    i32::try_from(strict(text)?).ok()
 }
 
 /// `safe_strtoul`: a whole decimal number that fits 32 bits without sign.
 pub(super) fn strict_unsigned(text: &[u8]) -> Option<u32> {
+    u32::try_from(strict(text)?).ok()
+}
+
+fn strict(text: &[u8]) -> Option<i64> {
     let read = leading_integer(text, 10);
-    let ends = read.is_number && text[read.length..].first().is_none_or(is_space);
-    if !ends || read.overflowed {
-        return None;
-    }
-    u32::try_from(read.value).ok()
+    let is_whole = read.is_number && text[read.length..].first().is_none_or(is_space);
+    (is_whole && !read.has_overflowed).then_some(read.value)
 }
 
 /// Drops leading white space, as the option loop does with every value.
@@ -73,19 +69,19 @@ struct LeadingInteger {
     value: i64,
     length: usize,
     is_number: bool,
-    overflowed: bool,
+    has_overflowed: bool,
 }
 
 fn leading_integer(text: &[u8], base: u32) -> LeadingInteger {
     let start = text.len() - skip_space(text).len();
-    let negative = text.get(start) == Some(&b'-');
+    let is_negative = text.get(start) == Some(&b'-');
     let mut at = start + usize::from(matches!(text.get(start), Some(b'+' | b'-')));
-    let mut read = LeadingInteger { value: 0, length: 0, is_number: false, overflowed: false };
+    let mut read = LeadingInteger { value: 0, length: 0, is_number: false, has_overflowed: false };
     while let Some(digit) = text.get(at).and_then(|byte| char::from(*byte).to_digit(base)) {
-        let signed = if negative { -i64::from(digit) } else { i64::from(digit) };
+        let signed = if is_negative { -i64::from(digit) } else { i64::from(digit) };
         let next = read.value.checked_mul(i64::from(base)).and_then(|value| value.checked_add(signed));
-        read.overflowed |= next.is_none();
-        read.value = next.unwrap_or(if negative { i64::MIN } else { i64::MAX });
+        read.has_overflowed |= next.is_none();
+        read.value = next.unwrap_or(if is_negative { i64::MIN } else { i64::MAX });
         read.is_number = true;
         at += 1;
         read.length = at;

@@ -41,6 +41,8 @@ pub struct Config {
     pub verbosity: u8,
     /// Say on standard error where the server serves. memcached says nothing.
     pub is_announced: bool,
+    /// Said on standard error at start, whatever the verbosity.
+    pub warnings: Vec<String>,
     /// Remarks on options, to be logged once.
     pub notes: Vec<String>,
     /// `-D`: `stats detail` counts from the start.

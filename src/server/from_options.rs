@@ -36,6 +36,7 @@ impl From<&Options> for Config {
             port_file: options.port_file.clone(),
             verbosity: options.verbosity.min(3) as u8,
             is_announced: !options.identity.is_memcached,
+            warnings: options.warnings.clone(),
             notes: options.notes.clone(),
             is_detail_enabled: options.detail_enabled,
             load_logins: auth_file.map(load_logins),

@@ -25,6 +25,7 @@ use crate::net::acceptor::{Acceptor, Stopper};
 use crate::net::inbox::Inbox;
 use crate::net::udp::Endpoint;
 use crate::net::worker::Worker;
+use crate::options::{EXIT_FAILURE, EXIT_NO_USER, EXIT_SYSTEM};
 use crate::stats::connections::{ConnectionEntry, ConnectionState, ConnectionTable};
 use crate::stats::counters::WorkerCounters;
 use crate::stats::events::EventHub;
@@ -61,9 +62,6 @@ impl Failure {
 /// which ends here when the background one is ready.
 pub fn run(config: Config) -> Result<(), Failure> {
     logging::start(config.verbosity);
-    for note in &config.notes {
-        log::warn!("{note}");
-    }
     let background = match config.is_daemon {
         false => None,
         true => match daemon::start() {
@@ -75,6 +73,13 @@ pub fn run(config: Config) -> Result<(), Failure> {
             }
         },
     };
+    // With `-d` the foreground process has left by now, so each of them is said once.
+    for warning in &config.warnings {
+        logging::say(warning);
+    }
+    for note in &config.notes {
+        log::warn!("{note}");
+    }
     prepare_process(&config)?;
     let mut signals = Signals::new().map_err(|error| Failure::system("cannot take signals", &error))?;
     let keeps = (config.has_core_files, config.verbosity > 0);
@@ -103,7 +108,7 @@ fn prepare_process(config: &Config) -> Result<(), Failure> {
     })?;
     if let (true, Some(name)) = (user::is_root(), &config.user) {
         user::become_user(name).map_err(|error| match error {
-            UserError::Unknown => Failure::new(67, format!("can't find the user {name} to switch to")),
+            UserError::Unknown => Failure::new(EXIT_NO_USER, format!("can't find the user {name} to switch to")),
             UserError::Groups(_) => Failure::new(EXIT_SYSTEM, "failed to drop supplementary groups"),
             UserError::User(_) => Failure::new(EXIT_SYSTEM, format!("failed to assume identity of user {name}")),
         })?;
@@ -137,7 +142,7 @@ impl Running {
         config.make_paths_absolute();
         let load_logins = config.load_logins.take();
         let logins = match &load_logins {
-            Some(load) => Some(Arc::new(load().map_err(|text| Failure::new(1, text))?)),
+            Some(load) => Some(Arc::new(load().map_err(|text| Failure::new(EXIT_FAILURE, text))?)),
             None => None,
         };
         let sockets = Sockets::open(&config)?;
@@ -145,7 +150,7 @@ impl Running {
         let descriptors = sockets.listeners.len() + DESCRIPTORS_PER_THREAD * threads;
         if descriptors >= config.command.max_connections.saturating_sub(1) {
             let text = "Maxconns setting is too low, use -c to increase.";
-            return Err(Failure::new(1, text));
+            return Err(Failure::new(EXIT_FAILURE, text));
         }
         if let Some(path) = &config.port_file {
             sockets.write_port_file(path)?;
@@ -303,8 +308,6 @@ fn open_endpoint(service: &Service, endpoint: UdpEndpoint) -> Endpoint {
     Endpoint::new(endpoint.socket, endpoint.protocol, entry)
 }
 
-/// `EX_OSERR`.
-const EXIT_SYSTEM: i32 = 71;
 /// What memcached counts for each thread besides connections.
 const DESCRIPTORS_PER_THREAD: usize = 5;
 /// How long threads may take to finish.

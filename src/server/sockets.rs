@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use crate::command::service::ProtocolChoice;
 use crate::net::address;
 use crate::net::listener::{self, BindError, Listener, Place};
+use crate::options::{EXIT_FAILURE, EXIT_SYSTEM};
 use crate::sys::error_text;
 
+use super::Failure;
 use super::config::Config;
-use super::{EXIT_SYSTEM, Failure};
 
 /// All sockets of a server.
 pub struct Sockets {
@@ -94,7 +95,7 @@ impl Sockets {
         let temporary = PathBuf::from(temporary);
         fs::write(&temporary, text).map_err(|error| {
             let what = format!("Failed to open \"{}\"", temporary.display());
-            Failure::new(1, format!("{what}: {}", error_text(&error)))
+            Failure::new(EXIT_FAILURE, format!("{what}: {}", error_text(&error)))
         })?;
         fs::rename(&temporary, path).map_err(|error| Failure::system("rename()", &error))
     }

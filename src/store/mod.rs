@@ -66,6 +66,9 @@ const LARGE_EVICTIONS_MAX: usize = 4096;
 /// Pages taken from other classes for one chunk.
 const STEALS_MAX: usize = 8;
 
+/// Items that a bucket of the index stands for in `hash_power_level`: nearly its load when the index grows.
+const BUCKET_ITEMS_NOMINAL: usize = 8;
+
 /// Pauses between maintenance steps, by what the last one found to do.
 const PAUSE_FULL: Duration = Duration::from_millis(1);
 const PAUSE_SOME: Duration = Duration::from_millis(100);
@@ -423,7 +426,7 @@ impl Store {
         counters.reassign_inline_reclaim = mover.tally.inline_reclaim;
         counters.reassign_busy_items = mover.tally.busy_items;
         counters.reassign_busy_nomem = mover.tally.busy_nomem;
-        snapshot.hash_power = buckets.max(1).ilog2() + 3;
+        snapshot.hash_power = (buckets * BUCKET_ITEMS_NOMINAL).max(1).ilog2();
         snapshot
     }
 

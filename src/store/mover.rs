@@ -15,7 +15,7 @@ use super::maintain::{Evacuated, Tally};
 use super::slab::budget::PageCounts;
 use super::slab::spans::{SpanFacts, Spans};
 
-/// Items moved in a step.
+/// Most items moved in a step.
 const ITEMS_PER_STEP: usize = 256;
 
 /// Steps after which stealing a page is given up: a page has at most 2^15 slots of 32 bytes.
@@ -111,8 +111,8 @@ enum Step {
 }
 
 impl Store {
-    /// `slabs reassign`: starts moving a page from class `source` (-1 for any, 0 for the pool) to class `target` (0 for
-    /// the pool).
+    /// `slabs reassign`: begins to move a page from class `source` (-1 for any, 0 for the pool) to class `target` (0 for
+    /// the pool). The first [`STEPS_AT_ONCE`] steps are done here, the rest by maintenance.
     pub fn reassign(&self, source: i32, target: i32, now: Now) -> Reassign {
         let started = self.start_reassign(source, target);
         if started == Reassign::Running {

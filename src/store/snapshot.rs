@@ -2,7 +2,7 @@
 
 use super::counters::{ClassCounters, StoreCounters};
 
-/// LRU segments in the order of [`Segment`](super::lru::Segment).
+/// LRU segments: HOT, WARM, COLD, TEMP.
 pub const SEGMENTS: usize = 4;
 
 /// One slab class, summed over partitions.
@@ -56,7 +56,7 @@ pub struct Snapshot {
     pub malloced_bytes: usize,
     /// Free pages in the global pool.
     pub pool_pages: usize,
-    /// log2 of the number of index slots, at least 16, as memcached would show it.
+    /// log2 of the items that the index is sized for; it grows with them, so it may be less than memcached's least, 16.
     pub hash_power: u32,
     /// Bytes of the index.
     pub hash_bytes: usize,

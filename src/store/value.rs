@@ -207,7 +207,7 @@ impl Value<'_> {
 pub enum NewValue<'a> {
     /// Bytes to copy in.
     Bytes(&'a [u8]),
-    /// A filled buffer to link; needed when [`super::Store::is_large`] says so.
+    /// A filled buffer to link; needed when [`super::Store::fit`] says [`super::Fit::Large`].
     Large(LargeBuffer),
 }
 

@@ -2,11 +2,9 @@
 
 use crate::protocol::binary::opcode::Command;
 use crate::protocol::binary::reply::{Status, push_error, push_value};
-use crate::stats::events::class;
-use crate::store::value::NewValue;
-use crate::store::{Entry, Marks, NewItem};
+use crate::store::Entry;
 
-use super::super::apply::{self, Delta, DeltaRequest, Mode, StoreOutcome, Stored};
+use super::super::apply::{self, Delta, DeltaRequest, Mode};
 use super::super::event_lines;
 use super::super::output::Output;
 use super::super::service::Context;
@@ -23,7 +21,7 @@ struct Number {
 }
 
 /// Executes an increment or decrement.
-pub(super) fn change(packet: &Packet<'_>, descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
+pub(super) fn change(packet: &Packet<'_>, output: &mut Output, context: &mut Context<'_>) {
     let service = context.service;
     let key = packet.key;
     let delta = DeltaRequest {
@@ -35,34 +33,26 @@ pub(super) fn change(packet: &Packet<'_>, descriptor: i32, output: &mut Output, 
     };
     let (initial, exptime) = (packet.extra_u64(8), packet.extra_u32(16));
     let deadline = context.now.deadline(i64::from(exptime));
-    let hash = service.store.hash(key);
-    let number = service.store.entry(key, hash, context.now, |entry| {
-        event_lines::fetched(entry, key, descriptor, service);
-        match apply::delta(entry, &delta) {
-            Delta::Done { value, cas } => Ok(Number { value, cas, is_created: false }),
-            Delta::NotFound if exptime != NO_CREATION => {
-                event_lines::fetched(entry, key, descriptor, service);
-                create(entry, initial, deadline)
-            }
-            Delta::NotFound => {
-                let counters = entry.counters();
-                if delta.is_increment {
-                    counters.incr_misses += 1;
-                } else {
-                    counters.decr_misses += 1;
-                }
-                Err(Status::NotFound)
-            }
-            Delta::NonNumeric => Err(Status::NonNumeric),
-            Delta::Mismatch => Err(Status::Exists),
-            Delta::NoMemory => Err(Status::NoMemoryIncrementing),
+    let number = context.visit(key, |entry| match apply::delta(entry, &delta) {
+        Delta::Done { value, cas } => Ok(Number { value, cas, is_created: false }),
+        Delta::NotFound if exptime != NO_CREATION => {
+            event_lines::fetched(entry, key, context.descriptor, service);
+            create(entry, initial, deadline)
         }
+        Delta::NotFound => {
+            apply::count_miss(entry, delta.is_increment);
+            Err(Status::NotFound)
+        }
+        Delta::NonNumeric => Err(Status::NonNumeric),
+        Delta::Mismatch => Err(Status::Exists),
+        Delta::NoMemory => Err(Status::NoMemoryIncrementing),
     });
     match number {
         Err(status) => push_error(packet.echo(), status, output.bytes()),
         Ok(number) => {
-            if number.is_created && service.events.is_watched(class::MUTATIONS) {
-                emit_created(key, &number, deadline, descriptor, context);
+            if number.is_created {
+                let value_bytes = itoa::Buffer::new().format(number.value).len();
+                event_lines::made(Mode::Add, key, value_bytes, 0, deadline, context);
             }
             if !packet.is_quiet() {
                 let value = number.value.to_be_bytes();
@@ -74,26 +64,8 @@ pub(super) fn change(packet: &Packet<'_>, descriptor: i32, output: &mut Output, 
 
 /// An item with the initial number in place of an absent one.
 fn create(entry: &mut Entry<'_>, value: u64, exptime: u32) -> Result<Number, Status> {
-    let mut digits = itoa::Buffer::new();
-    let item = NewItem {
-        flags: 0,
-        exptime,
-        cas: None,
-        value: NewValue::Bytes(digits.format(value).as_bytes()),
-        marks: Marks::default(),
-    };
-    match entry.insert(item) {
+    match apply::create_number(entry, value, exptime, None) {
         Ok(cas) => Ok(Number { value, cas, is_created: true }),
         Err(_) => Err(Status::NoMemoryCreating),
     }
-}
-
-/// Tells watchers of the created item.
-#[cold]
-fn emit_created(key: &[u8], number: &Number, exptime: u32, descriptor: i32, context: &Context<'_>) {
-    let store = &context.service.store;
-    let value_bytes = itoa::Buffer::new().format(number.value).len();
-    let class_id = store.class_of(store.item_bytes(key.len(), value_bytes, 0));
-    let outcome = StoreOutcome { stored: Stored::Stored, cas: number.cas, value_bytes };
-    event_lines::stored(Mode::Add, outcome, key, exptime, class_id, descriptor, context);
 }

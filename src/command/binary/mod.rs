@@ -26,7 +26,6 @@ use crate::protocol::binary::opcode::{Command, Opcode};
 use crate::protocol::binary::reply::{Echo, Status, push_error, push_value};
 use crate::stats::connections::ConnectionState;
 
-use super::event_lines;
 use super::output::Output;
 use super::service::Context;
 use super::session::{CloseReason, Next, Progress};
@@ -39,12 +38,13 @@ const PREFIX_BYTES_MAX: usize = 16_384;
 const BODY_BYTES_MAX: usize = 1 << 30;
 
 /// Reply bytes after which a turn ends although requests are left.
-const TURN_OUTPUT_BYTES: usize = 1 << 20;
+const OUTPUT_BYTES_MAX: usize = 1 << 20;
 
 /// Where the conversation stands.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 enum State {
     /// At the start of a packet.
+    #[default]
     Header,
     /// In the value of a storage command that has its own buffer.
     Value(Box<Receiving>),
@@ -53,7 +53,7 @@ enum State {
 }
 
 /// The state of one binary connection.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct BinaryState {
     state: State,
 }
@@ -109,50 +109,29 @@ impl Packet<'_> {
     }
 }
 
-impl Default for BinaryState {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl BinaryState {
-    /// A new conversation.
-    pub fn new() -> Self {
-        Self { state: State::Header }
-    }
-
     /// Parses and executes requests at the start of `input`; see [`super::session::Session::process`].
-    pub fn process(
-        &mut self,
-        input: &[u8],
-        descriptor: i32,
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) -> Progress {
+    pub fn process(&mut self, input: &[u8], output: &mut Output, context: &mut Context<'_>) -> Progress {
         let mut consumed = 0;
         let mut requests_left = context.service.config.requests_per_event.max(1);
         loop {
             let rest = input.get(consumed..).unwrap_or(&[]);
             let step = match self.state {
-                State::Header => self.begin(rest, descriptor, output, context),
-                State::Value(_) => self.receive(rest, descriptor, output, context),
+                State::Header => self.begin(rest, output, context),
+                State::Value(_) => self.receive(rest, output, context),
                 State::Swallow { .. } => self.swallow(rest, output),
             };
             consumed += step.consumed;
             match step.outcome {
                 Outcome::Continued => {}
-                Outcome::Waiting(bytes) => {
-                    let next = Next::Input { bytes };
-                    return Progress { consumed, next };
-                }
+                Outcome::Waiting(bytes) => return Progress { consumed, next: Next::Input { bytes } },
                 Outcome::Stopped(next) => return Progress { consumed, next },
                 Outcome::Answered => {
                     requests_left = requests_left.saturating_sub(1);
-                    let is_used_up = requests_left == 0 || output.pending() > TURN_OUTPUT_BYTES;
+                    let is_used_up = requests_left == 0 || output.pending() > OUTPUT_BYTES_MAX;
                     if is_used_up && consumed < input.len() {
                         context.counters().conn_yields.add(1);
-                        let next = Next::Yield;
-                        return Progress { consumed, next };
+                        return Progress { consumed, next: Next::Yield };
                     }
                 }
             }
@@ -189,7 +168,7 @@ impl BinaryState {
     }
 
     /// Begins a packet: checks its framing in memcached's order, then executes it.
-    fn begin(&mut self, input: &[u8], descriptor: i32, output: &mut Output, context: &mut Context<'_>) -> Step {
+    fn begin(&mut self, input: &[u8], output: &mut Output, context: &mut Context<'_>) -> Step {
         let header = match Header::parse(input) {
             Parsed::Partial => return Step::wait(HEADER_BYTES),
             Parsed::BadMagic => return Step::stop(0, Next::Close(CloseReason::Error)),
@@ -224,8 +203,7 @@ impl BinaryState {
         let Some(opcode) = Opcode::find(header.opcode) else {
             // All of the body is skipped although extras and key are read already: a client that sends those to an
             // unknown opcode loses the requests behind it. memcached does so.
-            let status = Status::UnknownCommand;
-            return self.swallow_first(prefix_bytes, header.body_bytes, echo, status, output);
+            return self.swallow_first(prefix_bytes, header.body_bytes, echo, Status::UnknownCommand, output);
         };
         if !opcode.accepts(&header, value_bytes) {
             return Step::break_off(prefix_bytes, echo, Status::InvalidArguments, output);
@@ -233,16 +211,10 @@ impl BinaryState {
         let body = prefix.get(HEADER_BYTES..).unwrap_or(&[]);
         let (extras, key) = body.split_at_checked(header.extras_bytes).unwrap_or((body, &[]));
         let packet = Packet { header, opcode, extras, key, rest, value_bytes };
-        self.execute(&packet, descriptor, output, context)
+        self.execute(&packet, output, context)
     }
 
-    fn execute(
-        &mut self,
-        packet: &Packet<'_>,
-        descriptor: i32,
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) -> Step {
+    fn execute(&mut self, packet: &Packet<'_>, output: &mut Output, context: &mut Context<'_>) -> Step {
         let prefix_bytes = packet.header.prefix_bytes();
         match packet.opcode.command {
             Command::Get
@@ -250,14 +222,14 @@ impl BinaryState {
             | Command::Touch
             | Command::GetAndTouch
             | Command::GetAndTouchWithKey => {
-                retrieval::get(packet, descriptor, output, context);
+                retrieval::get(packet, output, context);
             }
             Command::Set | Command::Add | Command::Replace | Command::Append | Command::Prepend => {
-                return self.store(packet, descriptor, output, context);
+                return self.store(packet, output, context);
             }
-            Command::Delete => delete(packet, descriptor, output, context),
+            Command::Delete => delete(packet, output, context),
             Command::Increment | Command::Decrement => {
-                arithmetic::change(packet, descriptor, output, context);
+                arithmetic::change(packet, output, context);
             }
             Command::Flush => flush(packet, output, context),
             Command::Noop => {
@@ -305,8 +277,7 @@ impl BinaryState {
         let consumed = input.len().min(*bytes);
         *bytes -= consumed;
         if *bytes > 0 {
-            let outcome = Outcome::Waiting(0);
-            return Step { consumed, outcome };
+            return Step { consumed, outcome: Outcome::Waiting(0) };
         }
         push_error(*echo, *status, output.bytes());
         self.state = State::Header;
@@ -316,18 +287,15 @@ impl BinaryState {
 
 impl Step {
     fn answered(consumed: usize) -> Self {
-        let outcome = Outcome::Answered;
-        Self { consumed, outcome }
+        Self { consumed, outcome: Outcome::Answered }
     }
 
     fn wait(bytes: usize) -> Self {
-        let outcome = Outcome::Waiting(bytes);
-        Self { consumed: 0, outcome }
+        Self { consumed: 0, outcome: Outcome::Waiting(bytes) }
     }
 
     fn stop(consumed: usize, next: Next) -> Self {
-        let outcome = Outcome::Stopped(next);
-        Self { consumed, outcome }
+        Self { consumed, outcome: Outcome::Stopped(next) }
     }
 
     /// Answers an error after which the connection makes no sense.
@@ -344,13 +312,11 @@ fn answer(packet: &Packet<'_>, cas: u64, output: &mut Output) {
     }
 }
 
-fn delete(packet: &Packet<'_>, descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
+fn delete(packet: &Packet<'_>, output: &mut Output, context: &mut Context<'_>) {
     let service = context.service;
     let (key, compare) = (packet.key, packet.header.cas);
     service.prefixes.record_delete(key);
-    let hash = service.store.hash(key);
-    let status = service.store.entry(key, hash, context.now, |entry| {
-        event_lines::fetched(entry, key, descriptor, service);
+    let status = context.visit(key, |entry| {
         let Some((cas, class_id)) = entry.item().map(|item| (item.cas(), item.class())) else {
             entry.counters().delete_misses += 1;
             return Status::NotFound;

@@ -4,19 +4,16 @@ use crate::protocol::binary::opcode::Command;
 use crate::protocol::binary::reply::{Parts, Status, push_error, push_header};
 use crate::store::ItemView;
 
-use super::super::event_lines;
 use super::super::output::Output;
 use super::super::service::Context;
 use super::Packet;
 
 /// Executes a get or touch.
-pub(super) fn get(packet: &Packet<'_>, descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
+pub(super) fn get(packet: &Packet<'_>, output: &mut Output, context: &mut Context<'_>) {
     let (service, now) = (context.service, context.now);
     let key = packet.key;
     let is_touch = matches!(packet.opcode.command, Command::Touch | Command::GetAndTouch | Command::GetAndTouchWithKey);
-    let hash = service.store.hash(key);
-    let is_hit = service.store.entry(key, hash, now, |entry| {
-        event_lines::fetched(entry, key, descriptor, service);
+    let is_hit = context.visit(key, |entry| {
         let Some(item) = entry.item() else {
             let counters = entry.counters();
             if is_touch {

@@ -63,7 +63,7 @@ impl Storage {
         }
     }
 
-    fn finish(&self, key: &[u8], value: NewValue<'_>, descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
+    fn finish(&self, key: &[u8], value: NewValue<'_>, output: &mut Output, context: &mut Context<'_>) {
         let mode = self.mode();
         let request = StoreRequest {
             mode,
@@ -76,7 +76,7 @@ impl Storage {
             is_binary_key: false,
             value,
         };
-        let outcome = apply::store(request, descriptor, context);
+        let outcome = apply::store(request, context);
         let status = match (outcome.stored, mode) {
             (Stored::Stored, _) => Status::Success,
             (Stored::Exists, _) | (Stored::NotStored, Mode::Add) => Status::Exists,
@@ -105,13 +105,7 @@ impl Storage {
 
 impl BinaryState {
     /// Begins a storage command; without its whole inline value nothing happens yet.
-    pub(super) fn store(
-        &mut self,
-        packet: &Packet<'_>,
-        descriptor: i32,
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) -> Step {
+    pub(super) fn store(&mut self, packet: &Packet<'_>, output: &mut Output, context: &mut Context<'_>) -> Step {
         let service = context.service;
         let storage = Storage::new(packet, context);
         let (key, value_bytes) = (packet.key, packet.value_bytes);
@@ -123,7 +117,7 @@ impl BinaryState {
                     return Step::wait(packet_bytes);
                 };
                 service.prefixes.record_set(key);
-                storage.finish(key, NewValue::Bytes(value), descriptor, output, context);
+                storage.finish(key, NewValue::Bytes(value), output, context);
                 return Step::answered(packet_bytes);
             }
             Room::Large(buffer) => {
@@ -136,7 +130,7 @@ impl BinaryState {
         service.prefixes.record_set(key);
         storage.forget_old(key, context);
         if !matches!(storage.command, Command::Append | Command::Prepend) {
-            event_lines::refused(REFUSED_NAME, error, key, descriptor, context);
+            event_lines::refused(REFUSED_NAME, error, key, context);
         }
         let status = match error {
             StoreError::TooLarge => Status::TooLarge,
@@ -146,25 +140,18 @@ impl BinaryState {
     }
 
     /// Takes what has come of a large value; stores it when it is complete.
-    pub(super) fn receive(
-        &mut self,
-        input: &[u8],
-        descriptor: i32,
-        output: &mut Output,
-        context: &mut Context<'_>,
-    ) -> Step {
+    pub(super) fn receive(&mut self, input: &[u8], output: &mut Output, context: &mut Context<'_>) -> Step {
         let State::Value(receiving) = &mut self.state else {
             return Step::wait(0);
         };
         let consumed = receiving.buffer.fill(input);
         if receiving.buffer.missing() > 0 {
-            let outcome = Outcome::Waiting(0);
-            return Step { consumed, outcome };
+            return Step { consumed, outcome: Outcome::Waiting(0) };
         }
         if let State::Value(receiving) = std::mem::replace(&mut self.state, State::Header) {
             let Receiving { storage, key, buffer } = *receiving;
             let value = NewValue::Large(buffer);
-            storage.finish(key.as_slice(), value, descriptor, output, context);
+            storage.finish(key.as_slice(), value, output, context);
         }
         Step::answered(consumed)
     }

@@ -148,12 +148,12 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new() -> Self {
-        Self { server: TestServer::new(), state: BinaryState::new(), kept: Vec::new() }
+        Self { server: TestServer::new(), state: BinaryState::default(), kept: Vec::new() }
     }
 
     pub(super) fn step(&mut self) -> Progress {
         let (state, input) = (&mut self.state, &self.kept);
-        let progress = self.server.with(|output, context| state.process(input, 7, output, context));
+        let progress = self.server.with(|output, context| state.process(input, output, context));
         self.kept.drain(..progress.consumed);
         progress
     }

@@ -5,11 +5,9 @@
 
 use crate::base::time::Now;
 use crate::protocol::text::meta::Request;
-use crate::stats::events::class;
-use crate::store::value::NewValue;
-use crate::store::{Entry, Marks, NewItem};
+use crate::store::Entry;
 
-use super::super::apply::{self, Delta, DeltaRequest, Mode, StoreOutcome, Stored};
+use super::super::apply::{self, Delta, DeltaRequest, Mode};
 use super::super::event_lines;
 use super::super::output::Output;
 use super::super::service::Context;
@@ -31,7 +29,6 @@ struct Number {
 pub(super) fn change(
     request: &Request<'_>,
     key: &[u8],
-    descriptor: i32,
     output: &mut Output,
     context: &mut Context<'_>,
 ) -> Result<(), Reply> {
@@ -41,7 +38,6 @@ pub(super) fn change(
         Some(_) => return Err(BAD_MODE),
     };
     let (service, now) = (context.service, context.now);
-    let hash = service.store.hash(key);
     let delta = DeltaRequest {
         key,
         is_increment,
@@ -50,21 +46,15 @@ pub(super) fn change(
         new_cas: request.number(b'E'),
     };
     let mark = output.mark();
-    let is_created = service.store.entry(key, hash, now, |entry| {
-        event_lines::fetched(entry, key, descriptor, service);
+    let is_created = context.visit(key, |entry| {
         let number = match apply::delta(entry, &delta) {
             Delta::Done { value, cas } => Number { value, cas, is_created: false },
             Delta::NotFound if request.has(b'N') => {
-                event_lines::fetched(entry, key, descriptor, service);
+                event_lines::fetched(entry, key, context.descriptor, service);
                 create(entry, request)?
             }
             Delta::NotFound => {
-                let counters = entry.counters();
-                if is_increment {
-                    counters.incr_misses += 1;
-                } else {
-                    counters.decr_misses += 1;
-                }
+                apply::count_miss(entry, is_increment);
                 push_bare_reply(b"NF", request, key, output)?;
                 return Ok(None);
             }
@@ -78,8 +68,9 @@ pub(super) fn change(
         finish(entry, request, key, &number, now, output)?;
         Ok(Some(number.is_created))
     })?;
-    if is_created == Some(true) && service.events.is_watched(class::MUTATIONS) {
-        emit_created(request, key, descriptor, context);
+    if is_created == Some(true) {
+        let value_bytes = itoa::Buffer::new().format(request.number(b'J').unwrap_or(0)).len();
+        event_lines::made(Mode::Add, key, value_bytes, 0, 0, context);
     }
     if is_created.is_some() && request.has(b'q') {
         output.truncate(mark);
@@ -90,15 +81,7 @@ pub(super) fn change(
 /// `N`: an item with the initial number, which never expires yet.
 fn create(entry: &mut Entry<'_>, request: &Request<'_>) -> Result<Number, Reply> {
     let value = request.number(b'J').unwrap_or(0);
-    let mut digits = itoa::Buffer::new();
-    let item = NewItem {
-        flags: 0,
-        exptime: 0,
-        cas: request.number(b'E'),
-        value: NewValue::Bytes(digits.format(value).as_bytes()),
-        marks: Marks::default(),
-    };
-    match entry.insert(item) {
+    match apply::create_number(entry, value, 0, request.number(b'E')) {
         Ok(cas) => Ok(Number { value, cas, is_created: true }),
         Err(_) => Err(NO_MEMORY_CREATING),
     }
@@ -146,14 +129,4 @@ fn finish(
     }
     out.extend_from_slice(b"\r\n");
     Ok(())
-}
-
-/// Tells watchers of the created item.
-#[cold]
-fn emit_created(request: &Request<'_>, key: &[u8], descriptor: i32, context: &Context<'_>) {
-    let store = &context.service.store;
-    let value_bytes = itoa::Buffer::new().format(request.number(b'J').unwrap_or(0)).len();
-    let class_id = store.class_of(store.item_bytes(key.len(), value_bytes, 0));
-    let outcome = StoreOutcome { stored: Stored::Stored, cas: 0, value_bytes };
-    event_lines::stored(Mode::Add, outcome, key, 0, class_id, descriptor, context);
 }

@@ -5,18 +5,12 @@ use std::io::Write;
 use crate::protocol::text::base64;
 use crate::protocol::text::meta::{Refusal, Request};
 
-use super::super::event_lines;
 use super::super::output::Output;
 use super::super::service::Context;
 use super::{KeyBuffer, Reply};
 
 /// `me <key> [b <anything>]`. As in memcached `b` counts only when another token follows it.
-pub(super) fn show(
-    request: &Request<'_>,
-    descriptor: i32,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) -> Result<(), Reply> {
+pub(super) fn show(request: &Request<'_>, output: &mut Output, context: &mut Context<'_>) -> Result<(), Reply> {
     let mut key = request.key();
     let decoded;
     if let [first, _, ..] = request.flags()
@@ -28,11 +22,9 @@ pub(super) fn show(
             return Err(Refusal::BadFormat.reply());
         }
     }
-    let (service, now) = (context.service, context.now);
-    let hash = service.store.hash(key);
+    let now = context.now;
     context.counters().cmd_meta.add(1);
-    service.store.entry(key, hash, now, |entry| {
-        event_lines::fetched(entry, key, descriptor, service);
+    context.visit(key, |entry| {
         let Some(item) = entry.item() else {
             output.push(b"EN\r\n");
             return Ok(());

@@ -1,11 +1,10 @@
 //! `md`: deletes an item, empties it (`x`), or marks it stale (`I`) for one client to recache.
 
 use crate::protocol::text::meta::Request;
-use crate::stats::events::class;
 use crate::store::value::NewValue;
 use crate::store::{Entry, Marks, NewItem};
 
-use super::super::apply::{Mode, StoreOutcome, Stored};
+use super::super::apply::Mode;
 use super::super::event_lines;
 use super::super::output::Output;
 use super::super::service::{Context, Service};
@@ -17,16 +16,13 @@ const NO_MEMORY: Reply = b"SERVER_ERROR out of memory\r\n";
 pub(super) fn delete(
     request: &Request<'_>,
     key: &[u8],
-    descriptor: i32,
     output: &mut Output,
     context: &mut Context<'_>,
 ) -> Result<(), Reply> {
     request.opaque()?;
     let (service, now) = (context.service, context.now);
-    let hash = service.store.hash(key);
     let exptime = request.seconds(b'T').map(|seconds| now.deadline(seconds));
-    let code = service.store.entry(key, hash, now, |entry| -> Result<_, Reply> {
-        event_lines::fetched(entry, key, descriptor, service);
+    let code = context.visit(key, |entry| -> Result<_, Reply> {
         let Some(cas) = entry.item().map(|item| item.cas()) else {
             entry.counters().delete_misses += 1;
             return Ok(b"NF");
@@ -36,7 +32,7 @@ pub(super) fn delete(
             return Ok(b"EX");
         }
         if request.has(b'x') {
-            event_lines::fetched(entry, key, descriptor, service);
+            event_lines::fetched(entry, key, context.descriptor, service);
             empty(entry, request, cas, exptime.unwrap_or(0))?;
         }
         if request.has(b'I') {
@@ -50,8 +46,8 @@ pub(super) fn delete(
         Ok(b"HD")
     })?;
     if code == b"HD" {
-        if request.has(b'x') && service.events.is_watched(class::MUTATIONS) {
-            emit_emptied(request, key, exptime.unwrap_or(0), descriptor, context);
+        if request.has(b'x') {
+            event_lines::made(Mode::Set, key, 0, flags_of(request), exptime.unwrap_or(0), context);
         }
         if request.has(b'q') {
             return Ok(());
@@ -63,13 +59,18 @@ pub(super) fn delete(
 /// `x`: an empty item takes the place of the old one. It keeps the CAS id and nothing else.
 fn empty(entry: &mut Entry<'_>, request: &Request<'_>, cas: u64, exptime: u32) -> Result<(), Reply> {
     let item = NewItem {
-        flags: request.number(b'F').unwrap_or(0) as u32,
+        flags: flags_of(request),
         exptime,
         cas: Some(request.number(b'E').unwrap_or(cas)),
         value: NewValue::Bytes(b""),
         marks: Marks::default(),
     };
     entry.insert(item).map(|_| ()).map_err(|_| NO_MEMORY)
+}
+
+/// Client flags of the empty item.
+fn flags_of(request: &Request<'_>) -> u32 {
+    request.number(b'F').unwrap_or(0) as u32
 }
 
 /// `I`: the item may still be served, and the next client that asks wins.
@@ -91,14 +92,4 @@ fn count_deleted(entry: &mut Entry<'_>, key: &[u8], service: &Service) {
     let class_id = entry.item().map_or(0, |item| item.class());
     entry.class_counters(class_id).delete_hits += 1;
     event_lines::deleted(entry, key, "md", service);
-}
-
-/// Tells watchers that the empty item was stored.
-#[cold]
-fn emit_emptied(request: &Request<'_>, key: &[u8], exptime: u32, descriptor: i32, context: &Context<'_>) {
-    let flags = request.number(b'F').unwrap_or(0) as u32;
-    let store = &context.service.store;
-    let class_id = store.class_of(store.item_bytes(key.len(), 0, flags));
-    let outcome = StoreOutcome { stored: Stored::Stored, cas: 0, value_bytes: 0 };
-    event_lines::stored(Mode::Set, outcome, key, exptime, class_id, descriptor, context);
 }

@@ -8,7 +8,6 @@ use crate::protocol::text::meta::Request;
 use crate::store::value::NewValue;
 use crate::store::{Entry, ItemView, Marks, NewItem};
 
-use super::super::event_lines;
 use super::super::output::Output;
 use super::super::service::Context;
 use super::{Reply, push_bare_reply, push_key, push_number, push_opaque, push_ttl};
@@ -17,14 +16,11 @@ use super::{Reply, push_bare_reply, push_key, push_number, push_opaque, push_ttl
 pub(super) fn get(
     request: &Request<'_>,
     key: &[u8],
-    descriptor: i32,
     output: &mut Output,
     context: &mut Context<'_>,
 ) -> Result<(), Reply> {
-    let (service, now) = (context.service, context.now);
-    let hash = service.store.hash(key);
-    service.store.entry(key, hash, now, |entry| {
-        event_lines::fetched(entry, key, descriptor, service);
+    let now = context.now;
+    context.visit(key, |entry| {
         let is_created = request.has(b'N') && entry.item().is_none() && vivify(entry, request);
         let Some(item) = entry.item() else {
             entry.counters().get_misses += 1;

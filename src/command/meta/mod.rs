@@ -1,5 +1,5 @@
-//! The meta commands: `mg` (`get`), `ms` (`set`), `md` (`delete`), `ma` (`arithmetic`), `me` (`debug`). `mn` is the
-//! session's own.
+//! The meta commands: `mg` (`get`), `ms` (`set`), `md` (`delete`), `ma` (`arithmetic`), `me` (`debug`). `mn` is
+//! answered in `text`.
 //!
 //! A command is one visit to its key. The reply is a code, then what the flags ask for in the order they were given; a
 //! refusal takes the place of everything the command had written so far, but what it had done stays done, as in
@@ -32,24 +32,18 @@ type Reply = &'static [u8];
 const ARITHMETIC_REFUSED: Reply = b"CLIENT_ERROR invalid or duplicate flag\r\n";
 
 /// Executes `mg`, `md`, `ma` or `me`. `line` is the whole line without its end.
-pub fn execute(word: [u8; 2], line: &[u8], descriptor: i32, output: &mut Output, context: &mut Context<'_>) {
+pub fn execute(word: [u8; 2], line: &[u8], output: &mut Output, context: &mut Context<'_>) {
     let mark = output.mark();
-    if let Err(reply) = dispatch(word, line, descriptor, output, context) {
+    if let Err(reply) = dispatch(word, line, output, context) {
         output.truncate(mark);
         output.push(reply);
     }
 }
 
-fn dispatch(
-    word: [u8; 2],
-    line: &[u8],
-    descriptor: i32,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) -> Result<(), Reply> {
+fn dispatch(word: [u8; 2], line: &[u8], output: &mut Output, context: &mut Context<'_>) -> Result<(), Reply> {
     let split = split(line, 2).ok_or(Refusal::BadFormat.reply())?;
     if word == *b"me" {
-        return debug::show(&split.unchecked()?, descriptor, output, context);
+        return debug::show(&split.unchecked()?, output, context);
     }
     let request = match split.check() {
         Ok(request) => request,
@@ -59,9 +53,9 @@ fn dispatch(
     let mut decoded = None;
     let key = key_of(&request, &mut decoded);
     match word {
-        [_, b'g'] => get::get(&request, key, descriptor, output, context),
-        [_, b'd'] => delete::delete(&request, key, descriptor, output, context),
-        _ => arithmetic::change(&request, key, descriptor, output, context),
+        [_, b'g'] => get::get(&request, key, output, context),
+        [_, b'd'] => delete::delete(&request, key, output, context),
+        _ => arithmetic::change(&request, key, output, context),
     }
 }
 

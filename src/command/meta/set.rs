@@ -127,14 +127,7 @@ impl MetaSet {
 }
 
 /// Stores the data of an `ms` command and answers it.
-pub fn store(
-    set: &MetaSet,
-    key: &[u8],
-    value: NewValue<'_>,
-    descriptor: i32,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) {
+pub fn store(set: &MetaSet, key: &[u8], value: NewValue<'_>, output: &mut Output, context: &mut Context<'_>) {
     let request = StoreRequest {
         mode: set.mode,
         key,
@@ -146,14 +139,14 @@ pub fn store(
         is_binary_key: set.is_binary_key,
         value,
     };
-    let outcome = apply::store(request, descriptor, context);
+    let outcome = apply::store(request, context);
     let code = match outcome.stored {
         Stored::Stored if set.is_quiet => return,
         Stored::Stored => b"HD",
         Stored::NotStored => b"NS",
         Stored::Exists => b"EX",
         Stored::NotFound => b"NF",
-        Stored::NoMemory => return refuse(set, key, StoreError::NoMemory, output, context),
+        Stored::NoMemory => return refuse(key, StoreError::NoMemory, output, context),
     };
     let out = output.bytes();
     out.extend_from_slice(code);
@@ -171,7 +164,7 @@ pub fn store(
 
 /// Answers an `ms` command whose data cannot be stored. The old item goes in every mode, so that nobody reads what was
 /// meant to be replaced.
-pub fn refuse(_set: &MetaSet, key: &[u8], error: StoreError, output: &mut Output, context: &mut Context<'_>) {
+pub fn refuse(key: &[u8], error: StoreError, output: &mut Output, context: &mut Context<'_>) {
     let service = context.service;
     let hash = service.store.hash(key);
     service.store.entry(key, hash, context.now, |entry| {

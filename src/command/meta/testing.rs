@@ -38,6 +38,7 @@ impl TestServer {
             worker: 0,
             now: self.now,
             wake: Wake { target: &self.wake, token: 0 },
+            descriptor: 7,
             scratch: &mut self.scratch,
         };
         act(&mut self.output, &mut context)

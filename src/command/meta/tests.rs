@@ -17,7 +17,7 @@ impl TestServer {
             self.set(line, data);
         } else {
             let word = [line[0], line[1]];
-            self.with(|output, context| execute(word, line, 7, output, context));
+            self.with(|output, context| execute(word, line, output, context));
         }
         self.replies()
     }
@@ -32,7 +32,7 @@ impl TestServer {
                     let store_of = &context.service.store;
                     let value = match store_of.fit(key.len(), value_bytes, set.flags) {
                         Fit::TooLarge => {
-                            return refuse(&set, key, StoreError::TooLarge, output, context);
+                            return refuse(key, StoreError::TooLarge, output, context);
                         }
                         Fit::Inline => NewValue::Bytes(data),
                         Fit::Large => {
@@ -42,7 +42,7 @@ impl TestServer {
                             NewValue::Large(buffer)
                         }
                     };
-                    store(&set, key, value, 7, output, context);
+                    store(&set, key, value, output, context);
                 });
             }
         }

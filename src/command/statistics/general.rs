@@ -166,13 +166,6 @@ impl<'a> Facts<'a> {
         self.context.now.seconds
     }
 
-    fn busy_status(&self) -> &'static str {
-        match self.snapshot.last_busy_status {
-            "" => "none",
-            status => status,
-        }
-    }
-
     fn table(&self) -> &ConnectionTable {
         &self.context.service.connections
     }
@@ -338,7 +331,7 @@ statistics! {
         |facts| facts.store.reassign_busy_deletes;
     slab_reassign_busy_nomem Count Reassign "Times the page mover found no memory."
         |facts| facts.store.reassign_busy_nomem;
-    slab_reassign_last_busy_status Text Reassign "Why the page mover last stood still." |facts| facts.busy_status();
+    slab_reassign_last_busy_status Text Reassign "Why the page mover last stood still." |facts| facts.snapshot.last_busy_status;
     slab_reassign_running Flag Reassign "Whether a page is being moved." |facts| facts.snapshot.is_reassigning;
     slabs_moved Count Reassign "Pages moved." |facts| facts.store.slabs_moved;
     lru_crawler_running Flag Crawler "Whether the LRU crawler is at work." |facts| facts.snapshot.is_crawling;

@@ -1,7 +1,7 @@
 //! `stats`: the sub-commands of the text protocol, and for the binary one the lists behind them.
 //!
 //! Each list is a function that hands names and values to an emitter, so that both protocols share it. The general list
-//! is one table in [`general`]; a counter is one row there.
+//! is one table in [`mod@general`]; a counter is one row there.
 
 pub mod classes;
 pub mod general;

@@ -11,6 +11,7 @@ use crate::base::key::KEY_BYTES_MAX;
 use crate::base::sizes::VALUE_BYTES_MAX;
 
 use super::base64;
+use super::number::{strict_i32, strict_u32, strict_u64};
 
 /// What may be glued to a flag's letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -343,47 +344,6 @@ impl<'a> Split<'a> {
             Some(refusal) => Err(refusal),
         }
     }
-}
-
-/// Characters of a 32-bit number, sign and leading zeros included.
-const CHARACTERS_32_MAX: usize = 11;
-
-/// Characters of a 64-bit number, leading zeros included.
-const CHARACTERS_64_MAX: usize = 22;
-
-/// Digits with an optional minus sign; nothing at all, or a sign alone, is 0.
-fn strict_i32(text: &[u8]) -> Option<i32> {
-    if text.len() > CHARACTERS_32_MAX {
-        return None;
-    }
-    let (digits, sign) = match text.split_first() {
-        Some((b'-', digits)) => (digits, -1),
-        _ => (text, 1),
-    };
-    let number = i64::try_from(strict_u64(digits)?).ok()?;
-    i32::try_from(number * sign).ok()
-}
-
-/// Digits only.
-fn strict_u32(text: &[u8]) -> Option<u32> {
-    if text.len() > CHARACTERS_32_MAX {
-        return None;
-    }
-    u32::try_from(strict_u64(text)?).ok()
-}
-
-/// Digits only.
-fn strict_u64(text: &[u8]) -> Option<u64> {
-    if text.len() > CHARACTERS_64_MAX {
-        return None;
-    }
-    text.iter().try_fold(0u64, |number, &byte| {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        number.checked_mul(10)?.checked_add(u64::from(digit))
-    })
 }
 
 #[cfg(test)]

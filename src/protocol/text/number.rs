@@ -52,13 +52,21 @@ pub fn strict_i64(token: &[u8]) -> Option<i64> {
     }
 }
 
-/// The number at the start of `text`, by `strtoul` as memcached uses it for client flags and slab classes: the low 32 bits of a 64-bit
-/// number. A minus sign negates modulo 2^64; what is then 2^63 or more is refused.
+/// The number at the start of `text`, by `strtoul` as memcached uses it for client flags and slab classes: the low 32
+/// bits of a 64-bit number. A minus sign negates modulo 2^64; what is then 2^63 or more is refused.
 #[inline]
 pub fn c_u32(text: &[u8]) -> Option<u32> {
     let (is_negative, magnitude) = c_number(text)?;
     let value = if is_negative { magnitude.wrapping_neg() } else { magnitude };
     if is_negative && value > i64::MAX as u64 { None } else { Some(value as u32) }
+}
+
+/// The number at the start of `text`, by `strtoull` as memcached uses it for stored values that are counted up and down.
+/// `-0` is 0; every other negative number is refused.
+#[inline]
+pub fn c_u64(text: &[u8]) -> Option<u64> {
+    let (is_negative, magnitude) = c_number(text)?;
+    if is_negative && magnitude != 0 { None } else { Some(magnitude) }
 }
 
 /// The number at the start of `text`, by `strtol` as memcached uses it for exptimes: 64 bits, cut to 32.
@@ -225,6 +233,31 @@ mod tests {
             ],
         );
         assert!(c_double(b"nan").is_some_and(f64::is_nan));
+    }
+
+    #[test]
+    fn stored_numbers_are_read_by_strtoull() {
+        check(
+            c_u64,
+            &[
+                ("5", Some(5)),
+                ("5 abc", Some(5)),
+                ("5\r\n6", Some(5)),
+                (" 5", Some(5)),
+                ("+5", Some(5)),
+                ("007", Some(7)),
+                ("5\0", Some(5)),
+                ("-0", Some(0)),
+                ("18446744073709551615", Some(u64::MAX)),
+                ("18446744073709551616", None),
+                ("-5", None),
+                ("0x10", None),
+                ("1e3", None),
+                ("1.5", None),
+                ("", None),
+                ("   ", None),
+            ],
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub enum Segment {
     Warm,
     /// The others; evictions start here. The only segment of the flat LRU.
     Cold,
-    /// Items with a short time to live; never evicted.
+    /// Items with a short time to live; evicted when nothing else is left.
     Temp,
 }
 

@@ -3,7 +3,7 @@
 //! * A first fetch marks an item fetched, a second one active; an active item in COLD goes to WARM.
 //! * HOT's tail goes to WARM when active, else to COLD when HOT is over its share or the tail is too old.
 //! * WARM's tail goes back to WARM's head when active, else to COLD likewise.
-//! * Evictions take COLD's tail.
+//! * Evictions take COLD's tail; HOT's, WARM's and at last TEMP's when COLD holds nothing that may go.
 
 use crate::base::time::Now;
 
