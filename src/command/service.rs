@@ -70,7 +70,7 @@ impl Config {
 }
 
 /// Response objects that fit into one of memcached's read buffers.
-const REPLIES_PER_BUFFER: u32 = 13;
+pub(super) const REPLIES_PER_BUFFER: u32 = 13;
 
 /// A request from a command to the server around it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
