@@ -56,8 +56,6 @@ pub struct Config {
     pub watcher_buffer_bytes: usize,
     /// `-D`: first byte of the prefix delimiter.
     pub prefix_delimiter: u8,
-    /// `-Y`: path shown in settings; the table is in [`Service::logins`].
-    pub auth_file: Option<String>,
 }
 
 impl Config {

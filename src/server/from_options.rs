@@ -134,7 +134,6 @@ fn command_config(options: &Options) -> command::Config {
         },
         watcher_buffer_bytes: options.watcher_buffer_bytes as usize,
         prefix_delimiter: options.prefix_delimiter,
-        auth_file: options.auth_file.as_ref().map(|path| path.display().to_string()),
     }
 }
 
