@@ -23,7 +23,8 @@
 //!    [`command::Session`].
 //! 2. The session asks [`protocol`] to parse one request out of the bytes.
 //! 3. [`command`] gives the request its meaning by one visit to the key's partition in [`store`].
-//! 4. The reply is written to the connection's [`command::Output`]; the worker sends it once per turn.
+//! 4. The reply is written to the connection's [`command::Output`]; the worker sends it at the end of
+//!    the turn, or a few turns later together with others.
 //!
 //! # Invariants
 //!

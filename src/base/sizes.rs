@@ -3,6 +3,9 @@
 /// A slab page as users see it in `stats slabs` and `slabs reassign`: 1 MiB, as in memcached.
 pub const PAGE_BYTES: usize = 1024 * 1024;
 
+/// Slab class ids end below this (memcached's `MAX_NUMBER_OF_SLAB_CLASSES`). Classes count from 1; 0 is the page pool.
+pub const CLASSES_MAX: u32 = 64;
+
 /// memcached's item header, without the optional CAS id.
 pub const ITEM_HEADER_BYTES: usize = 48;
 

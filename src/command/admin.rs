@@ -5,6 +5,7 @@
 //! are compared over the client's length ([`is_keyword`]). A trailing `noreply` counts as a token, so that some commands
 //! do nothing with it, as in memcached; the caller throws away the reply.
 
+use crate::base::sizes::CLASSES_MAX;
 use crate::base::sync::Ordering;
 use crate::protocol::text::line::is_keyword;
 use crate::protocol::text::number::{c_double, c_u32, strict_i32, strict_i64, strict_u32};
@@ -201,9 +202,6 @@ fn lru_crawler(tokens: &[&[u8]], output: &Output, context: &Context<'_>) -> Answ
 const CRAWLER_DISABLED: Answer = Answer::Line("CLIENT_ERROR lru crawler disabled");
 const BAD_CLASS: Answer = Answer::Line("BADCLASS invalid class id");
 const NOTHING_TO_CRAWL: Answer = Answer::Line("NOTSTARTED no items to crawl");
-
-/// Number of slab class ids, id 0 for the global page pool included.
-const CLASSES_MAX: u32 = 64;
 
 /// What `crawl`, `metadump` and `mgdump` walk over.
 enum Target {

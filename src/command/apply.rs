@@ -190,9 +190,7 @@ pub(super) fn place(entry: &mut Entry<'_>, request: StoreRequest<'_>) -> StoreOu
 
 /// An increment or decrement.
 #[derive(Debug)]
-pub struct DeltaRequest<'a> {
-    /// The key.
-    pub key: &'a [u8],
+pub struct DeltaRequest {
     /// Up or down.
     pub is_increment: bool,
     /// By how much.
@@ -224,7 +222,7 @@ pub enum Delta {
 }
 
 /// Executes a delta inside a visit, so that meta arithmetic can go on with the same item. Counts the hits.
-pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest<'_>) -> Delta {
+pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest) -> Delta {
     if entry.found() != Found::Hit {
         return Delta::NotFound;
     }

@@ -17,7 +17,7 @@ pub(super) fn execute(arguments: &[u8], is_increment: bool, output: &mut Output,
             return;
         }
     };
-    let request = DeltaRequest { key: line.key, is_increment, delta: line.argument, compare: 0, new_cas: None };
+    let request = DeltaRequest { is_increment, delta: line.argument, compare: 0, new_cas: None };
     let delta = context.visit(line.key, |entry| {
         let delta = apply::delta(entry, &request);
         if delta == Delta::NotFound {

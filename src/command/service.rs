@@ -56,8 +56,6 @@ pub struct Config {
     pub watcher_buffer_bytes: usize,
     /// `-D`: first byte of the prefix delimiter.
     pub prefix_delimiter: u8,
-    /// `-Y`: path shown in settings; the table is in [`Service::logins`].
-    pub auth_file: Option<String>,
 }
 
 impl Config {
@@ -70,7 +68,7 @@ impl Config {
 }
 
 /// Response objects that fit into one of memcached's read buffers.
-const REPLIES_PER_BUFFER: u32 = 13;
+pub(super) const REPLIES_PER_BUFFER: u32 = 13;
 
 /// A request from a command to the server around it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -39,7 +39,6 @@ pub fn service_with(store_config: store::Config) -> Service {
             read_buffers_max: 0,
             watcher_buffer_bytes: 262_144,
             prefix_delimiter: b':',
-            auth_file: None,
         },
         clock: Arc::new(Clock::start()),
         workers: vec![Default::default()].into(),

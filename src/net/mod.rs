@@ -5,7 +5,7 @@
 //!   UDP sockets ---------------------------------------> worker i % n
 //! ```
 //! The acceptor takes connections and hands them out round robin. A worker owns its connections alone: it reads,
-//! lets the [`crate::command::Session`] work, and writes once per connection and turn. Shared between threads are only
+//! lets the [`crate::command::Session`] work, and writes at most once per connection and turn. Shared between threads are only
 //! the [`inbox`] of each worker and the [`crate::command::Service`].
 
 pub mod acceptor;

@@ -78,8 +78,7 @@ impl Endpoint {
                 Ok((length, client)) => {
                     tools.service.workers[tools.worker].bytes_read.add(length as u64);
                     if let Some(request) = Request::parse(&tools.read_buffer[..length]) {
-                        let id = request.id;
-                        self.answer(length, id, client, tools);
+                        self.answer(length, request.id, client, tools);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
@@ -161,7 +160,7 @@ impl Reply {
         let begin = self.bytes.len();
         self.boundaries.extend(output.boundaries().iter().map(|boundary| begin + boundary));
         while !output.is_empty() {
-            let mut slices = [io::IoSlice::new(&[]); 16];
+            let mut slices = [io::IoSlice::new(&[]); SLICES_MAX];
             let count = output.slices(&mut slices);
             let mut moved = 0;
             for slice in &slices[..count] {
@@ -258,6 +257,8 @@ const DATAGRAMS_PER_TURN: usize = 16;
 const YIELDS_MAX: usize = 64;
 /// A session that yields with a reply longer than this gets no further turn.
 const REPLY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Slices of a reply taken over at once.
+const SLICES_MAX: usize = 16;
 /// A larger reply buffer is given back.
 const REPLY_BYTES_KEPT: usize = 64 * 1024;
 

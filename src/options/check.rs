@@ -2,6 +2,8 @@
 //!
 //! The order matters where a command line breaks two rules: the exit code and the message are those of the first.
 
+use crate::base::sizes::CLASSES_MAX;
+
 use super::draft::Draft;
 use super::listen::{self, Context};
 use super::{
@@ -108,7 +110,7 @@ fn check_slab_sizes(draft: &mut Draft) -> Result<(), Failure> {
         }
         sizes.push(size);
         last = size;
-        if sizes.len() >= SLAB_CLASSES_MAX - 1 {
+        if sizes.len() >= CLASSES_MAX as usize - 1 {
             return usage("too many slab classes specified");
         }
     }
@@ -222,8 +224,6 @@ fn settle_listeners(draft: &mut Draft) -> Result<(), Failure> {
 
 /// memcached's default for `-t`.
 const MEMCACHED_THREADS: usize = 4;
-/// Slab classes count from 1 and end below this.
-const SLAB_CLASSES_MAX: usize = 64;
 /// The least distance between two classes.
 const CHUNK_ALIGN_BYTES: u32 = 8;
 

@@ -3,6 +3,8 @@
 //! Rows of the same kind as those of [`super::table`]; the names are whole, without prefixes, and a suboption that
 //! takes no value ignores one (`modern=1`), as memcached does. Our own (`partitions`, `debug_commands`) stand at the end.
 
+use crate::store::config::PARTITIONS_MAX;
+
 use super::draft::TEMPORARY_TTL_SECONDS;
 use super::row::Apply::{Set, Take};
 use super::row::{Argument, PLAIN, Row, Support, yes_no};
@@ -425,7 +427,7 @@ pub(super) static ROWS: &[Row] = &[
         default: Some(|draft| draft.options.partitions.to_string()),
         apply: Take(|draft, value| {
             let given = value.unsigned()?;
-            if given > PARTITIONS_MAX || (given != 0 && !given.is_power_of_two()) {
+            if given > PARTITIONS_MAX as u32 || (given != 0 && !given.is_power_of_two()) {
                 let complaint = "partitions must be 0 or a power of two up to 1024";
                 return Err(Failure::new(EXIT_FAILURE, complaint).into());
             }
@@ -446,6 +448,4 @@ fn enabled(is_on: bool) -> String {
     if is_on { "enabled" } else { "disabled" }.to_string()
 }
 
-/// Partitions beyond this would be smaller than their bookkeeping.
-const PARTITIONS_MAX: u32 = 1024;
 const NO_SYSTEM_CALL_FILTER: &str = "no system call filter is installed";

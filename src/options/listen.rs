@@ -168,6 +168,7 @@ fn skip_character(text: &str) -> &str {
     characters.as_str()
 }
 
+/// Longest name behind `tag`, as in memcached.
 const TAG_BYTES_MAX: usize = 8;
 const NEGOTIATING_IS_ASCII: &str = "WARNING: negotiating ports are ascii only when ascii authentication enabled";
 

@@ -28,6 +28,8 @@ mod table;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::base::sizes::PAGE_BYTES;
+
 use draft::{Draft, Early, Value};
 
 pub use help::{help, man_page};
@@ -94,8 +96,8 @@ pub const EXIT_USAGE: i32 = 64;
 pub const EXIT_NO_USER: i32 = 67;
 /// The system refused something, an address most often (`EX_OSERR`).
 pub const EXIT_SYSTEM: i32 = 71;
-/// Slab pages are this large, as memcached's.
-pub const SLAB_PAGE_BYTES: u32 = 1024 * 1024;
+/// A slab page, as large as memcached's; [`PAGE_BYTES`] in the options' measure.
+pub const SLAB_PAGE_BYTES: u32 = PAGE_BYTES as u32;
 
 /// Where TCP or UDP listens when an address of `-l` does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

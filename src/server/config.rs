@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::command;
 use crate::command::service::{Logins, ProtocolChoice, SettingsReport};
-use crate::store;
+use crate::store::{self, config::PARTITIONS_MAX};
 
 /// Reads the accepted logins; the text says why it could not.
 pub type LoadLogins = dyn Fn() -> Result<Logins, String> + Send;
@@ -100,8 +100,6 @@ pub fn partitions(memory_limit_bytes: usize, threads: usize) -> usize {
 
 /// Least memory of a partition.
 const BYTES_PER_PARTITION: usize = 16 << 20;
-/// Most the store allows.
-const PARTITIONS_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {

@@ -76,6 +76,7 @@ fn listen_item(address: &options::ListenAddress) -> ListenItem {
 
 fn store_config(options: &Options) -> store::Config {
     let memory_limit_bytes = options.memory_limit_bytes as usize;
+    let defaults = store::Tuning::default();
     let tuning = store::Tuning {
         has_maintainer: options.lru_maintainer,
         is_segmented: options.lru_segmented,
@@ -84,14 +85,14 @@ fn store_config(options: &Options) -> store::Config {
         hot_max_factor: options.hot_max_factor,
         warm_max_factor: options.warm_max_factor,
         has_temp_lru: options.temporary_ttl_seconds.is_some(),
-        temporary_ttl_seconds: options.temporary_ttl_seconds.unwrap_or(61),
+        temporary_ttl_seconds: options.temporary_ttl_seconds.unwrap_or(defaults.temporary_ttl_seconds),
         has_crawler: options.lru_crawler,
         crawler_sleep_micros: options.lru_crawler_sleep_micros,
         crawler_items_max: options.lru_crawler_tocrawl,
         automove: options.slab_automove,
         automove_ratio: options.slab_automove_ratio,
         automove_window: options.slab_automove_window,
-        ..store::Tuning::default()
+        ..defaults
     };
     store::Config {
         memory_limit_bytes,
@@ -133,7 +134,6 @@ fn command_config(options: &Options) -> command::Config {
         },
         watcher_buffer_bytes: options.watcher_buffer_bytes as usize,
         prefix_delimiter: options.prefix_delimiter,
-        auth_file: options.auth_file.as_ref().map(|path| path.display().to_string()),
     }
 }
 

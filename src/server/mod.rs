@@ -109,8 +109,8 @@ fn prepare_process(config: &Config) -> Result<(), Failure> {
     if let (true, Some(name)) = (user::is_root(), &config.user) {
         user::become_user(name).map_err(|error| match error {
             UserError::Unknown => Failure::new(EXIT_NO_USER, format!("can't find the user {name} to switch to")),
-            UserError::Groups(_) => Failure::new(EXIT_SYSTEM, "failed to drop supplementary groups"),
-            UserError::User(_) => Failure::new(EXIT_SYSTEM, format!("failed to assume identity of user {name}")),
+            UserError::Groups => Failure::new(EXIT_SYSTEM, "failed to drop supplementary groups"),
+            UserError::User => Failure::new(EXIT_SYSTEM, format!("failed to assume identity of user {name}")),
         })?;
     }
     if config.is_memory_locked

@@ -253,13 +253,6 @@ pub fn connection_closed(hub: &EventHub, rip: &str, rport: u16, transport: &str,
     });
 }
 
-/// Tells watchers of a connection whose TLS handshake or stream failed.
-pub fn connection_tls_failed(hub: &EventHub, descriptor: i32, message: &str) {
-    hub.emit(class::CONNEVENTS, |line| {
-        let _ = write!(line, "type=conntlserr fd={descriptor} msg={message}");
-    });
-}
-
 /// Room kept free for a `skipped=` line, as in memcached.
 const SKIPPED_LINE_BYTES_MAX: usize = 128;
 

@@ -1,5 +1,8 @@
 //! What the store is told at start, and the part of it that commands may change later.
 
+/// Most partitions of a store; more would be smaller than their bookkeeping.
+pub const PARTITIONS_MAX: usize = 1024;
+
 /// Settings of a store. The defaults are memcached's.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -19,7 +22,7 @@ pub struct Config {
     pub has_evictions: bool,
     /// `-C` turns it off: every item reports CAS id 0.
     pub has_cas: bool,
-    /// Number of partitions; a power of two, 1 to 1024.
+    /// Number of partitions; a power of two, 1 to [`PARTITIONS_MAX`].
     pub partitions: usize,
     /// `-o track_sizes`.
     pub has_size_tracking: bool,

@@ -43,6 +43,7 @@ const MARKS: usize = 25;
 const SIZE_MASK: u16 = INLINE_VALUE_BYTES_MAX as u16;
 const HAS_FLAGS: u16 = 1 << 14;
 const HAS_WIDE_CAS: u16 = 1 << 15;
+/// Largest CAS id in the header's six bytes; a larger one takes eight behind the flags.
 const CAS_NARROW_MAX: u64 = (1 << 48) - 1;
 
 /// Bits 0 and 1 of the marks: the segment.

@@ -112,7 +112,7 @@ enum Step {
 
 impl Store {
     /// `slabs reassign`: begins to move a page from class `source` (-1 for any, 0 for the pool) to class `target` (0 for
-    /// the pool). The first [`STEPS_AT_ONCE`] steps are done here, the rest by maintenance.
+    /// the pool). The first `STEPS_AT_ONCE` steps are done here, the rest by maintenance.
     pub fn reassign(&self, source: i32, target: i32, now: Now) -> Reassign {
         let started = self.start_reassign(source, target);
         if started == Reassign::Running {

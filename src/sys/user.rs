@@ -1,7 +1,6 @@
 //! Which user the process runs as (`-u`).
 
 use std::ffi::CString;
-use std::io;
 
 use nix::unistd::{User, geteuid, getuid, initgroups, setgid, setuid};
 
@@ -11,9 +10,9 @@ pub enum UserError {
     /// There is no user of that name.
     Unknown,
     /// The groups were refused.
-    Groups(io::Error),
+    Groups,
     /// The user or its group was refused.
-    User(io::Error),
+    User,
 }
 
 /// Whether the process runs as root.
@@ -24,12 +23,12 @@ pub fn is_root() -> bool {
 /// Becomes the user `name`, with its groups and no others. Call while there is one thread. A system that keeps us from
 /// choosing groups has done so for us.
 pub fn become_user(name: &str) -> Result<(), UserError> {
-    let user = User::from_name(name).map_err(|error| UserError::User(error.into()))?.ok_or(UserError::Unknown)?;
+    let user = User::from_name(name).map_err(|_| UserError::User)?.ok_or(UserError::Unknown)?;
     let name = CString::new(name).map_err(|_| UserError::Unknown)?;
     match initgroups(&name, user.gid) {
         Ok(()) | Err(nix::errno::Errno::EPERM) => {}
-        Err(error) => return Err(UserError::Groups(error.into())),
+        Err(_) => return Err(UserError::Groups),
     }
-    setgid(user.gid).map_err(|error| UserError::User(error.into()))?;
-    setuid(user.uid).map_err(|error| UserError::User(error.into()))
+    setgid(user.gid).map_err(|_| UserError::User)?;
+    setuid(user.uid).map_err(|_| UserError::User)
 }

@@ -25,7 +25,6 @@ pub(super) fn change(packet: &Packet<'_>, output: &mut Output, context: &mut Con
     let service = context.service;
     let key = packet.key;
     let delta = DeltaRequest {
-        key,
         is_increment: packet.opcode.command == Command::Increment,
         delta: packet.extra_u64(0),
         compare: packet.header.cas,

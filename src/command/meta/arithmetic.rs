@@ -39,7 +39,6 @@ pub(super) fn change(
     };
     let (service, now) = (context.service, context.now);
     let delta = DeltaRequest {
-        key,
         is_increment,
         delta: request.number(b'D').unwrap_or(1),
         compare: request.number(b'C').unwrap_or(0),

@@ -16,7 +16,7 @@ use crate::store::counters::{ClassCounters, StoreCounters};
 use crate::store::snapshot::Snapshot;
 use crate::sys::process::{self, ProcessorTime};
 
-use super::super::service::{Config, Context};
+use super::super::service::{Config, Context, REPLIES_PER_BUFFER};
 use super::Emit;
 
 /// What a statistic measures.
@@ -230,9 +230,7 @@ impl From<&AtomicU64> for Value {
 const UPTIME_ZERO_SECONDS: u32 = 60;
 /// Bytes of the one read buffer that a worker shares among its connections.
 const READ_BUFFER_BYTES: u64 = 64 * 1024;
-/// memcached allocates replies in bundles of this many,
-const REPLIES_PER_BUNDLE: u64 = 13;
-/// each of so many bytes.
+/// memcached allocates replies in bundles of [`REPLIES_PER_BUFFER`], each of so many bytes.
 const BUNDLE_BYTES: u64 = 16 * 1024;
 /// Descriptors that memcached reckons for each thread.
 const RESERVED_DESCRIPTORS: u64 = 5;
@@ -272,7 +270,7 @@ statistics! {
     response_obj_count Gauge Always "Replies waiting to be sent, this one included." |facts| facts.replies();
     // Replies live in their connections' queues; this is what memcached would allocate for as many.
     response_obj_bytes Bytes Always "Memory of waiting replies."
-        |facts| facts.replies().div_ceil(REPLIES_PER_BUNDLE) * BUNDLE_BYTES;
+        |facts| facts.replies().div_ceil(u64::from(REPLIES_PER_BUFFER)) * BUNDLE_BYTES;
     // Each worker has one buffer that all its connections share, and it is always in use.
     read_buf_count Gauge Always "Read buffers." |facts| facts.threads();
     read_buf_bytes Bytes Always "Bytes of all read buffers." |facts| facts.threads() * READ_BUFFER_BYTES;

@@ -7,6 +7,7 @@ pub mod classes;
 pub mod general;
 pub mod settings;
 
+use crate::base::sizes::CLASSES_MAX;
 use crate::base::sync::Ordering;
 use crate::protocol::text::line::is_keyword;
 use crate::protocol::text::number::strict_u32;
@@ -89,9 +90,6 @@ fn detail(word: Option<&[u8]>, output: &mut Output, context: &Context<'_>) {
         output.push(b"CLIENT_ERROR usage: stats detail on|off|dump\r\n");
     }
 }
-
-/// Number of slab class ids, id 0 included.
-const CLASSES_MAX: u32 = 64;
 
 fn cachedump(tokens: &[&[u8]], output: &mut Output, context: &Context<'_>) {
     if !context.service.config.is_dump_enabled {

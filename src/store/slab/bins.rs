@@ -20,8 +20,9 @@ const NOMINAL_OVERHEAD_MIN: usize = 48 + 1 + 2 - HEADER_BYTES - 8;
 /// Heads of large items are in class 0, in slots of these steps.
 const HEAD_STEP_BYTES: usize = 64;
 
-/// Spans of small slots, and of large ones, where a small span would waste its end.
+/// A span of small slots.
 const SPAN_BYTES_SMALL: usize = 64 * 1024;
+/// A span of large slots, of which a small span would waste its end.
 const SPAN_BYTES_LARGE: usize = 256 * 1024;
 
 /// Slots up to this size are in small spans.

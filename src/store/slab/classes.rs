@@ -1,12 +1,12 @@
 //! The slab class table, computed as memcached computes it, so that class ids, chunk sizes and the class of an item are
 //! the same to everybody who looks (`stats slabs`, `stats items`, `slabs reassign`, `cls=` in dumps).
 
-use crate::base::sizes::PAGE_BYTES;
+use crate::base::sizes::{CLASSES_MAX, PAGE_BYTES};
 
 use super::super::config::Config;
 
-/// Ids run from 1 to at most this number (memcached's `MAX_NUMBER_OF_SLAB_CLASSES - 1`).
-pub const CLASS_MAX: usize = 63;
+/// Ids run from 1 to at most this number.
+pub const CLASS_MAX: usize = CLASSES_MAX as usize - 1;
 
 /// Chunk sizes are rounded up to this many bytes.
 const CHUNK_ALIGN: usize = 8;
