@@ -12,7 +12,7 @@
 //! While blocked nothing is read or executed: that is the back-pressure. A session that yields goes on without its
 //! replies being sent at once, so that a long pipeline is answered in few sends; see `DEFERRALS_MAX`.
 
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 
 use crate::base::sync::{Arc, Ordering};
 use crate::base::time::Now;
@@ -88,6 +88,8 @@ pub struct Connection {
     peer: Peer,
     /// Bytes the session needs before it can go on, 0 when unknown.
     needed: usize,
+    /// The last request brought a large value, so the next one probably does: read little of it through the buffer.
+    expects_large: bool,
     /// Coarse time of the last command.
     last_command: u32,
     /// Turns since replies were last sent while some wait.
@@ -119,6 +121,7 @@ impl Connection {
             entry: new.entry,
             peer: new.peer,
             needed: 0,
+            expects_large: false,
             last_command: now.seconds,
             deferrals: 0,
             is_readable: false,
@@ -294,7 +297,8 @@ impl Connection {
     fn read_to_buffer(&mut self, tools: &mut Tools<'_>) -> Read {
         let kept = self.tail.len();
         tools.read_buffer[..kept].copy_from_slice(self.tail.bytes());
-        let space = &mut tools.read_buffer[kept..];
+        let end = if self.expects_large { (kept + LARGE_HEAD_BYTES).min(READ_BUFFER_BYTES) } else { READ_BUFFER_BYTES };
+        let space = &mut tools.read_buffer[kept..end];
         let length = space.len();
         let result = self.stream.read(space);
         match self.note_read(result, length, tools.service, tools.worker) {
@@ -381,11 +385,12 @@ impl Connection {
             return Step::Abort(CloseReason::Error);
         }
         let step = self.conclude(progress, tools);
-        if step == Step::Wait && self.is_readable && self.tail.is_empty() {
+        let is_large = self.session.receive_space().is_some();
+        // A buffer full of anything else says that the guess was wrong.
+        self.expects_large &= is_large || total < LARGE_HEAD_BYTES;
+        if step == Step::Wait && self.is_readable && self.tail.is_empty() && is_large {
             // A large value has begun: go on with it rather than in another turn.
-            if self.session.receive_space().is_some() {
-                return self.receive(token, output, tools);
-            }
+            return self.receive(token, output, tools);
         }
         step
     }
@@ -402,19 +407,28 @@ impl Connection {
         self.conclude(progress, tools)
     }
 
-    /// Reads a large value to where it belongs.
+    /// Reads a large value to where it belongs, and what comes behind it to the worker's buffer.
     fn receive(&mut self, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Step {
         let mut budget = RECEIVED_BYTES_MAX;
         while budget > 0 && self.is_readable {
             let Some(space) = self.session.receive_space() else {
                 break;
             };
-            let length = space.len().min(budget);
-            let result = self.stream.read(&mut space[..length]);
+            let wanted = space.len().min(budget);
+            let behind = &mut tools.read_buffer[..if wanted == space.len() { LARGE_HEAD_BYTES } else { 0 }];
+            let length = wanted + behind.len();
+            let mut slices = [IoSliceMut::new(&mut space[..wanted]), IoSliceMut::new(behind)];
+            let result = self.stream.read_vectored(&mut slices);
             match self.note_read(result, length, tools.service, tools.worker) {
                 Read::Bytes(count) => {
-                    self.session.received(count);
-                    budget -= count;
+                    let received = count.min(wanted);
+                    self.session.received(received);
+                    budget -= received;
+                    if count > received {
+                        self.expects_large = true;
+                        self.last_command = tools.now.seconds;
+                        return self.process_read(count - received, token, output, tools);
+                    }
                 }
                 Read::Nothing => break,
                 Read::End => return self.end(),
@@ -530,6 +544,8 @@ fn context<'a>(
 const DEFERRALS_MAX: u8 = 8;
 /// Replies beyond this are sent at the end of the turn.
 const DEFERRED_BYTES_MAX: usize = 32 * 1024;
+/// Bytes read through the worker's buffer when a large value is expected, or behind one: a line and a little.
+const LARGE_HEAD_BYTES: usize = 4096;
 /// Bytes read straight into a large value in one turn.
 const RECEIVED_BYTES_MAX: usize = 256 * 1024;
 /// Slices of one vectored write.

@@ -4,7 +4,7 @@
 //! may stop: for a plain socket a short read means that the kernel's buffer was empty, so the read that would end in
 //! `EAGAIN` is never made. A variant that buffers records of its own has to say `false` while it holds decrypted bytes.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::AsRawFd;
 
 use mio::event::Source;
@@ -54,6 +54,14 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.read(space),
             Self::Unix(stream) => stream.read(space),
+        }
+    }
+
+    /// Reads once into several places in order.
+    pub fn read_vectored(&mut self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read_vectored(slices),
+            Self::Unix(stream) => stream.read_vectored(slices),
         }
     }
 
