@@ -226,10 +226,17 @@ impl Partition {
             return false;
         }
         let empty = self.spans.emptiest(class).filter(|facts| facts.used == 0);
-        let Some(memory) = empty.and_then(|facts| self.spans.remove(facts.span)) else { return false };
-        self.shared.budget.give_back(class, memory.len());
-        self.shared.budget.unmap(memory);
+        let Some(bytes) = empty.and_then(|facts| self.release_span(facts.span)) else { return false };
+        self.shared.budget.give_back(class, bytes);
         true
+    }
+
+    /// Takes an empty span away and gives its memory up; returns its size, which its class still has to be credited.
+    pub(super) fn release_span(&mut self, span: usize) -> Option<usize> {
+        let memory = self.spans.remove(span)?;
+        let bytes = memory.len();
+        self.shared.budget.unmap(memory);
+        Some(bytes)
     }
 
     /// Evicts what is in the emptiest span of a class and removes it; returns its size.
@@ -238,10 +245,7 @@ impl Partition {
         if !self.empty_span(facts.span, now) {
             return None;
         }
-        let memory = self.spans.remove(facts.span)?;
-        let bytes = memory.len();
-        self.shared.budget.unmap(memory);
-        Some(bytes)
+        self.release_span(facts.span)
     }
 
     /// Evicts everything in a span; false when a pinned item stays.

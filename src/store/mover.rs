@@ -250,9 +250,8 @@ impl Store {
         let mut locked = self.partitions[partition].lock();
         match locked.evacuate(span, ITEMS_PER_STEP, job.is_evicting, now, &mut mover.tally) {
             Evacuated::Empty => {
-                if let Some(memory) = locked.spans.remove(span) {
-                    self.shared.budget.give_back(job.source, memory.len());
-                    self.shared.budget.unmap(memory);
+                if let Some(bytes) = locked.release_span(span) {
+                    self.shared.budget.give_back(job.source, bytes);
                 }
                 job.span = None;
                 Step::More
