@@ -5,10 +5,12 @@
 
 use crate::base::hash::KeyHash;
 use crate::base::key;
+use crate::protocol::text::classic;
 use crate::protocol::text::line::{next_token, skip_spaces};
 use crate::protocol::text::reply;
+use crate::stats::events::class;
 use crate::store::value::Value;
-use crate::store::{Entry, ItemView};
+use crate::store::{Entry, Hint, ItemView};
 
 use super::output::Output;
 use super::service::Context;
@@ -17,6 +19,9 @@ use super::verbose;
 
 /// Keys hashed and fetched together.
 const BATCH_KEYS: usize = 16;
+
+/// A plain get.
+const PLAIN: Lookup = Lookup { deadline: None, has_cas: false, is_resumed: false };
 
 /// Keys of one command looked up in one turn.
 const KEYS_PER_TURN_MAX: usize = 4096;
@@ -45,15 +50,60 @@ pub(super) enum Looked {
     NoReplies,
 }
 
+/// What [`answer_gets`] has done.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Answered {
+    /// Bytes of input that are done with.
+    pub bytes: usize,
+    /// Requests answered.
+    pub requests: u32,
+}
+
+/// Answers the gets of one key each that the input begins with, several at a time when there are several, at most
+/// `requests_max` (at least 1). Stops before a request that no reply may begin for.
+#[inline]
+pub(super) fn answer_gets(input: &[u8], requests_max: u32, output: &mut Output, context: &mut Context<'_>) -> Answered {
+    let Some((key, bytes)) = classic::single_get(input) else {
+        return Answered::default();
+    };
+    if requests_max > 1 && input.get(bytes) == Some(&b'g') {
+        return answer_batch(input, requests_max, output, context);
+    }
+    if !output.begin_reply() {
+        return Answered::default();
+    }
+    one(PLAIN, Wanted::new(key, context), true, output, context);
+    Answered { bytes, requests: 1 }
+}
+
+fn answer_batch(input: &[u8], requests_max: u32, output: &mut Output, context: &mut Context<'_>) -> Answered {
+    let mut batch = Batch::new();
+    let mut rest = input;
+    while batch.count < BATCH_KEYS.min(requests_max as usize)
+        && let Some((key, bytes)) = classic::single_get(rest)
+    {
+        rest = &rest[bytes..];
+        batch.add(key, rest.len(), context);
+    }
+    batch.locate(context);
+    let mut answered = Answered::default();
+    for index in 0..batch.count {
+        if output.pending() >= OUTPUT_BYTES_MAX || !output.begin_reply() {
+            break;
+        }
+        one(PLAIN, batch.wanted(index), true, output, context);
+        answered = Answered { bytes: input.len() - batch.left[index], requests: index as u32 + 1 };
+    }
+    answered
+}
+
 /// Looks up the keys in `keys` and appends their values. The first key's reply is the command's, begun already; each
 /// other key begins another one, also when it is a miss.
 pub(super) fn look_up(lookup: Lookup, keys: &[u8], output: &mut Output, context: &mut Context<'_>) -> Looked {
     let mut rest = keys;
     let first = next_token(&mut rest);
     if rest.is_empty() && key::is_valid(first) {
-        let hash = context.service.store.hash(first);
-        one(lookup, first, hash, output, context);
-        output.push(reply::END);
+        one(lookup, Wanted::new(first, context), true, output, context);
         return Looked::Done;
     }
     many(lookup, keys, output, context)
@@ -63,10 +113,8 @@ fn many(lookup: Lookup, keys: &[u8], output: &mut Output, context: &mut Context<
     let mut rest = keys;
     let mut looked_up = 0;
     loop {
-        let batch = Batch::take(&mut rest, context);
-        if batch.count > 1 {
-            context.service.store.prefetch(batch.hashes());
-        }
+        let mut batch = Batch::take(&mut rest, context);
+        batch.locate(context);
         for index in 0..batch.count {
             let is_first = looked_up == 0 && index == 0;
             if !is_first && !output.begin_reply() {
@@ -76,8 +124,7 @@ fn many(lookup: Lookup, keys: &[u8], output: &mut Output, context: &mut Context<
                 let left = batch.left[index] + batch.keys[index].len();
                 return pause(lookup, keys, left);
             }
-            let (key, hash) = (batch.keys[index], batch.hashes[index]);
-            one(lookup, key, hash, output, context);
+            one(lookup, batch.wanted(index), false, output, context);
         }
         if batch.has_bad_key {
             return Looked::BadKey;
@@ -117,6 +164,7 @@ fn pause(lookup: Lookup, keys: &[u8], left: usize) -> Looked {
 struct Batch<'a> {
     keys: [&'a [u8]; BATCH_KEYS],
     hashes: [KeyHash; BATCH_KEYS],
+    hints: [Hint; BATCH_KEYS],
     /// Bytes of the list behind each key.
     left: [usize; BATCH_KEYS],
     /// count <= BATCH_KEYS
@@ -126,14 +174,20 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn take(rest: &mut &'a [u8], context: &Context<'_>) -> Self {
-        let mut batch = Self {
+    fn new() -> Self {
+        Self {
             keys: [&[]; BATCH_KEYS],
             hashes: [KeyHash(0); BATCH_KEYS],
+            hints: [Hint::NONE; BATCH_KEYS],
             left: [0; BATCH_KEYS],
             count: 0,
             has_bad_key: false,
-        };
+        }
+    }
+
+    /// Takes keys off the front of a list.
+    fn take(rest: &mut &'a [u8], context: &Context<'_>) -> Self {
+        let mut batch = Self::new();
         while batch.count < BATCH_KEYS {
             let key = next_token(rest);
             if key.is_empty() {
@@ -143,32 +197,78 @@ impl<'a> Batch<'a> {
                 batch.has_bad_key = true;
                 break;
             }
-            batch.keys[batch.count] = key;
-            batch.hashes[batch.count] = context.service.store.hash(key);
-            batch.left[batch.count] = rest.len();
-            batch.count += 1;
+            batch.add(key, rest.len(), context);
         }
         batch
     }
 
-    fn hashes(&self) -> &[KeyHash] {
-        &self.hashes[..self.count]
+    #[inline]
+    fn add(&mut self, key: &'a [u8], left: usize, context: &Context<'_>) {
+        self.keys[self.count] = key;
+        self.hashes[self.count] = context.service.store.hash(key);
+        self.left[self.count] = left;
+        self.count += 1;
+    }
+
+    /// Looks for all items at once.
+    fn locate(&mut self, context: &Context<'_>) {
+        if self.count > 1 {
+            context.service.store.locate(&self.hashes[..self.count], &mut self.hints);
+        }
+    }
+
+    /// What to look up for a key of the batch.
+    fn wanted(&self, index: usize) -> Wanted<'a> {
+        Wanted { key: self.keys[index], hash: self.hashes[index], hint: self.hints[index] }
     }
 }
 
-/// Looks up one key.
-#[inline]
-fn one(lookup: Lookup, key: &[u8], hash: KeyHash, output: &mut Output, context: &mut Context<'_>) {
+/// A key to be looked up.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    key: &'a [u8],
+    hash: KeyHash,
+    hint: Hint,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(key: &'a [u8], context: &Context<'_>) -> Self {
+        Self { key, hash: context.service.store.hash(key), hint: Hint::NONE }
+    }
+}
+
+/// Looks up one key and appends its value or nothing, with the end of the reply behind it if it `is_last`.
+#[inline(always)]
+fn one(lookup: Lookup, wanted: Wanted<'_>, is_last: bool, output: &mut Output, context: &mut Context<'_>) {
     let service = context.service;
-    let is_hit = context.visit_hashed(key, hash, |entry| {
+    if lookup.deadline.is_some() || service.events.is_watched(class::FETCHERS) || service.prefixes.is_enabled() {
+        return one_observed(lookup, wanted, is_last, output, context);
+    }
+    let Wanted { key, hash, hint } = wanted;
+    let hit =
+        service.store.get(key, hash, hint, context.now, |item| write_value(item, lookup.has_cas, is_last, output));
+    if hit.is_none() {
+        push_end(is_last, output);
+    } else if verbose::is_on() {
+        verbose::sending_key(context.descriptor, key);
+    }
+}
+
+/// [`one`] for gat and gats, and while somebody watches or counts lookups.
+#[inline(never)]
+fn one_observed(lookup: Lookup, wanted: Wanted<'_>, is_last: bool, output: &mut Output, context: &mut Context<'_>) {
+    let service = context.service;
+    let key = wanted.key;
+    let is_hit = context.visit_hashed(key, wanted.hash, |entry| {
         let Some(item) = entry.item() else {
             match lookup.deadline {
                 Some(_) => entry.counters().touch_misses += 1,
                 None => entry.counters().get_misses += 1,
             }
+            push_end(is_last, output);
             return false;
         };
-        write_value(&item, lookup.has_cas, output);
+        write_value(&item, lookup.has_cas, is_last, output);
         match lookup.deadline {
             Some(deadline) => touch(entry, deadline),
             None => {
@@ -194,8 +294,8 @@ pub(super) fn touch(entry: &mut Entry<'_>, deadline: u32) {
     entry.set_exptime(deadline);
 }
 
-#[inline]
-fn write_value(item: &ItemView<'_>, has_cas: bool, output: &mut Output) {
+#[inline(always)]
+fn write_value(item: &ItemView<'_>, has_cas: bool, is_last: bool, output: &mut Output) {
     let value = item.value();
     let out = output.bytes();
     let copied = match value {
@@ -207,4 +307,12 @@ fn write_value(item: &ItemView<'_>, has_cas: bool, output: &mut Output) {
     reply::value_header(item.key(), item.flags(), value.len(), cas, out);
     output.push_value(value);
     output.push(b"\r\n");
+    push_end(is_last, output);
+}
+
+#[inline(always)]
+fn push_end(is_last: bool, output: &mut Output) {
+    if is_last {
+        output.push(reply::END);
+    }
 }

@@ -178,6 +178,15 @@ impl Session {
         if turn.requests_left == 0 || output.pending() >= OUTPUT_BYTES_MAX {
             return Some(Next::Yield);
         }
+        if rest[0] == b'g' && !verbose::is_on() {
+            let answered = retrieval::answer_gets(rest, turn.requests_left, output, context);
+            if answered.requests > 0 {
+                self.scanned = 0;
+                turn.requests_left -= answered.requests;
+                turn.consume(answered.bytes);
+                return None;
+            }
+        }
         let (text, bytes) = match line::find(rest, self.scanned) {
             Found::Line { text, bytes } => (text, bytes),
             Found::Partial => {

@@ -37,7 +37,7 @@ impl Store {
                 }
                 partition.index.walk_bucket(next.bucket as usize, |id| {
                     visited += 1;
-                    let view = ItemView::new(&partition, id);
+                    let view = ItemView::new(&partition, id, partition.item(id));
                     let is_expired = view.exptime() != 0 && view.exptime() <= now.seconds;
                     if !is_expired && !partition.is_dead(id, now) && classes & (1 << view.class()) != 0 {
                         each(&view);
@@ -61,12 +61,12 @@ impl Store {
             };
             let mut id = state.lists[Segment::Cold.index()].head;
             while !id.is_none() {
-                let view = ItemView::new(&partition, id);
+                let view = ItemView::new(&partition, id, partition.item(id));
                 let is_expired = view.exptime() != 0 && view.exptime() <= now.seconds;
                 if !is_expired && !partition.is_dead(id, now) && !each(&view) {
                     return;
                 }
-                id = item::Item(partition.spans.slot(id)).next();
+                id = item::Item::new(partition.spans.slot(id)).next();
             }
         }
     }

@@ -7,7 +7,6 @@ use super::allocate::Peers;
 use super::counters::{ClassCounters, StoreCounters};
 use super::ids::ItemId;
 use super::item::{self, Item};
-use super::lru::Segment;
 use super::partition::Partition;
 use super::value::{NewValue, Value};
 
@@ -69,6 +68,16 @@ pub struct NewItem<'a> {
     pub marks: Marks,
 }
 
+/// Where an item probably is, from [`super::Store::locate`]. It is checked when it is used: the item may have moved or
+/// gone meanwhile.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Hint(pub(super) ItemId);
+
+impl Hint {
+    /// Nothing is known.
+    pub const NONE: Hint = Hint(ItemId::NONE);
+}
+
 /// A read-only view of a linked item. Its methods decode on demand.
 #[derive(Clone, Copy)]
 pub struct ItemView<'a> {
@@ -78,8 +87,9 @@ pub struct ItemView<'a> {
 }
 
 impl<'a> ItemView<'a> {
-    pub(super) fn new(partition: &'a Partition, id: ItemId) -> Self {
-        Self { partition, id, item: partition.item(id) }
+    #[inline]
+    pub(super) fn new(partition: &'a Partition, id: ItemId, item: Item<'a>) -> Self {
+        Self { partition, id, item }
     }
 
     /// The key.
@@ -91,7 +101,7 @@ impl<'a> ItemView<'a> {
     /// The value; copy it out or clone its handle.
     #[inline]
     pub fn value(&self) -> Value<'a> {
-        self.partition.value(self.id)
+        self.partition.value_of(self.item)
     }
 
     /// Client flags.
@@ -117,7 +127,7 @@ impl<'a> ItemView<'a> {
 
     /// Slab class.
     pub fn class(&self) -> u8 {
-        self.partition.facts(self.id).class as u8
+        self.partition.class(self.id) as u8
     }
 
     /// Bytes of the item by memcached's arithmetic.
@@ -158,7 +168,7 @@ pub struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(partition: &'a mut Partition, peers: Peers<'a>, key: &'a [u8], hash: KeyHash, now: Now) -> Self {
         let (found, id) = partition.lookup(key, hash, now);
         Self { partition, peers, key, hash, now, found, id: id.unwrap_or(ItemId::NONE) }
@@ -173,31 +183,24 @@ impl<'a> Entry<'a> {
     /// The linked item, if there is one now.
     #[inline]
     pub fn item(&self) -> Option<ItemView<'_>> {
-        (!self.id.is_none()).then(|| ItemView::new(self.partition, self.id))
+        (!self.id.is_none()).then(|| ItemView::new(self.partition, self.id, self.partition.item(self.id)))
     }
 
     /// Marks a fetch: the LRU bump of get, gat and mg.
     #[inline]
     pub fn bump(&mut self) {
         if !self.id.is_none() {
-            self.partition.bump(self.id, self.now);
+            let marks = self.partition.item(self.id).marks();
+            self.partition.bump(self.id, marks, self.now);
         }
     }
 
     /// Counts a get hit in the item's class and segment.
     #[inline]
     pub fn count_get_hit(&mut self) {
-        if self.id.is_none() {
-            return;
-        }
-        let segment = self.partition.item(self.id).segment();
-        let class = self.partition.facts(self.id).class;
-        let counters = &mut self.partition.classes[class].counters;
-        match segment {
-            Segment::Hot => counters.hits_to_hot += 1,
-            Segment::Warm => counters.hits_to_warm += 1,
-            Segment::Cold => counters.hits_to_cold += 1,
-            Segment::Temp => counters.hits_to_temp += 1,
+        if !self.id.is_none() {
+            let marks = self.partition.item(self.id).marks();
+            self.partition.count_get_hit(self.id, marks);
         }
     }
 
@@ -272,7 +275,7 @@ impl<'a> Entry<'a> {
     pub fn set_marks(&mut self, marks: Marks) {
         if !self.id.is_none() {
             let slot = self.partition.spans.slot_mut(self.id);
-            let kept = Item(slot).marks() & (item::FETCHED | item::ACTIVE | item::LARGE);
+            let kept = Item::new(slot).marks() & (item::FETCHED | item::ACTIVE | item::LARGE);
             item::set_marks(slot, kept | marks.bits());
         }
     }

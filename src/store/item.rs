@@ -148,71 +148,117 @@ pub fn is_free(slot: &[u8]) -> bool {
     slot[KEY] == 0
 }
 
-/// Reads an item in its slot.
+/// Reads an item in its slot. The header is checked for once, when the view is made.
 #[derive(Clone, Copy, Debug)]
-pub struct Item<'a>(pub &'a [u8]);
+pub struct Item<'a> {
+    header: &'a [u8; HEADER_BYTES],
+    /// What is behind the header, perhaps with more than the slot's bytes.
+    body: &'a [u8],
+}
+
+/// The header of no item.
+static NO_HEADER: [u8; HEADER_BYTES] = [0; HEADER_BYTES];
 
 impl<'a> Item<'a> {
+    /// The item at the start of `slot`.
+    #[inline]
+    pub fn new(slot: &'a [u8]) -> Self {
+        match slot.split_first_chunk() {
+            Some((header, body)) => Self { header, body },
+            None => Self { header: &NO_HEADER, body: &[] },
+        }
+    }
+
+    #[inline]
+    fn u32_at<const AT: usize>(self) -> u32 {
+        u32::from_le_bytes([self.header[AT], self.header[AT + 1], self.header[AT + 2], self.header[AT + 3]])
+    }
+
+    #[inline]
     fn sizes(self) -> u16 {
-        u16::from_le_bytes([self.0[SIZES], self.0[SIZES + 1]])
+        u16::from_le_bytes([self.header[SIZES], self.header[SIZES + 1]])
     }
 
     /// Neighbour towards the tail.
+    #[inline]
     pub fn next(self) -> ItemId {
-        ItemId(u32_at(self.0, NEXT))
+        ItemId(self.u32_at::<NEXT>())
     }
 
     /// Neighbour towards the head.
+    #[inline]
     pub fn prev(self) -> ItemId {
-        ItemId(u32_at(self.0, PREV))
+        ItemId(self.u32_at::<PREV>())
     }
 
     /// Coarse expiry, 0 for never.
     #[inline]
     pub fn exptime(self) -> u32 {
-        u32_at(self.0, EXPTIME)
+        self.u32_at::<EXPTIME>()
     }
 
     /// Coarse time of the last access that counted.
     #[inline]
     pub fn time(self) -> u32 {
-        u32_at(self.0, TIME)
+        self.u32_at::<TIME>()
     }
 
     /// CAS id.
+    #[inline]
     pub fn cas(self) -> u64 {
         let sizes = self.sizes();
         if sizes & HAS_WIDE_CAS != 0 {
-            return u64_at(self.0, HEADER_BYTES + flags_bytes(sizes));
+            return u64_at(self.body, flags_bytes(sizes));
         }
-        let mut bytes = [0; 8];
-        bytes[..6].copy_from_slice(&self.0[CAS..CAS + 6]);
-        u64::from_le_bytes(bytes)
+        u64::from(self.u32_at::<CAS>())
+            | u64::from(u16::from_le_bytes([self.header[CAS + 4], self.header[CAS + 5]])) << 32
     }
 
     /// Client flags.
     #[inline]
     pub fn flags(self) -> u32 {
-        if self.sizes() & HAS_FLAGS != 0 { u32_at(self.0, HEADER_BYTES) } else { 0 }
+        if self.has_flags() { u32_at(self.body, 0) } else { 0 }
     }
 
+    /// Whether the client flags are not 0.
+    #[inline]
+    pub fn has_flags(self) -> bool {
+        self.sizes() & HAS_FLAGS != 0
+    }
+
+    /// Where the key begins in the body.
+    #[inline]
     fn key_start(self) -> usize {
         let sizes = self.sizes();
-        HEADER_BYTES + flags_bytes(sizes) + if sizes & HAS_WIDE_CAS != 0 { 8 } else { 0 }
+        if sizes <= SIZE_MASK {
+            return 0;
+        }
+        flags_bytes(sizes) + if sizes & HAS_WIDE_CAS != 0 { 8 } else { 0 }
+    }
+
+    /// Length of the key.
+    #[inline]
+    pub fn key_bytes(self) -> usize {
+        usize::from(self.header[KEY])
     }
 
     /// The key.
     #[inline]
     pub fn key(self) -> &'a [u8] {
-        let start = self.key_start();
-        &self.0[start..start + usize::from(self.0[KEY])]
+        self.body.get(self.key_start()..).and_then(|body| body.get(..self.key_bytes())).unwrap_or_default()
+    }
+
+    /// Length of the value, or of a large item's number.
+    #[inline]
+    pub fn tail_bytes(self) -> usize {
+        usize::from(self.sizes() & SIZE_MASK)
     }
 
     /// The value, or a large item's number.
     #[inline]
     pub fn tail(self) -> &'a [u8] {
-        let start = self.key_start() + usize::from(self.0[KEY]);
-        &self.0[start..start + usize::from(self.sizes() & SIZE_MASK)]
+        let start = self.key_start() + self.key_bytes();
+        self.body.get(start..).and_then(|body| body.get(..self.tail_bytes())).unwrap_or_default()
     }
 
     /// A large item's number.
@@ -224,35 +270,41 @@ impl<'a> Item<'a> {
     /// The marks, segment included.
     #[inline]
     pub fn marks(self) -> u8 {
-        self.0[MARKS]
+        self.header[MARKS]
     }
 
     /// Whether a mark is set.
     #[inline]
     pub fn has(self, mark: u8) -> bool {
-        self.0[MARKS] & mark != 0
+        self.header[MARKS] & mark != 0
     }
 
     /// The LRU segment it is linked in.
+    #[inline]
     pub fn segment(self) -> Segment {
-        Segment::from_bits(self.0[MARKS] & SEGMENT_MASK)
+        segment_of(self.header[MARKS])
     }
 
     /// Bytes the item takes in its slot.
     pub fn bytes(self) -> usize {
-        self.key_start() + usize::from(self.0[KEY]) + usize::from(self.sizes() & SIZE_MASK)
+        HEADER_BYTES + self.key_start() + self.key_bytes() + self.tail_bytes()
     }
 
     /// What decides its size.
     pub fn shape(self) -> Shape {
-        let sizes = self.sizes();
         Shape {
-            key_bytes: usize::from(self.0[KEY]),
-            tail_bytes: usize::from(sizes & SIZE_MASK),
-            has_flags: sizes & HAS_FLAGS != 0,
-            has_wide_cas: sizes & HAS_WIDE_CAS != 0,
+            key_bytes: self.key_bytes(),
+            tail_bytes: self.tail_bytes(),
+            has_flags: self.has_flags(),
+            has_wide_cas: self.sizes() & HAS_WIDE_CAS != 0,
         }
     }
+}
+
+/// The LRU segment in an item's marks.
+#[inline]
+pub fn segment_of(marks: u8) -> Segment {
+    Segment::from_bits(marks & SEGMENT_MASK)
 }
 
 /// Sets the neighbour towards the tail.
@@ -277,7 +329,7 @@ pub fn set_time(slot: &mut [u8], time: u32) {
 
 /// Sets the CAS id; false when the item has no room for a wide one.
 pub fn set_cas(slot: &mut [u8], cas: u64) -> bool {
-    let sizes = Item(slot).sizes();
+    let sizes = Item::new(slot).sizes();
     if sizes & HAS_WIDE_CAS != 0 {
         let at = HEADER_BYTES + flags_bytes(sizes);
         slot[at..at + 8].copy_from_slice(&cas.to_le_bytes());
@@ -302,8 +354,8 @@ pub fn set_segment(slot: &mut [u8], segment: Segment) {
 
 /// Overwrites the value with bytes of the same length.
 pub fn overwrite_tail(slot: &mut [u8], bytes: &[u8]) {
-    let item = Item(slot);
-    let start = item.key_start() + usize::from(slot[KEY]);
+    let item = Item::new(slot);
+    let start = HEADER_BYTES + item.key_start() + item.key_bytes();
     let length = item.tail().len();
     if bytes.len() == length {
         slot[start..start + length].copy_from_slice(bytes);
@@ -347,7 +399,7 @@ mod tests {
         };
         let mut slot = vec![0xff; shape.bytes()];
         write(&mut slot, &fields);
-        let item = Item(&slot);
+        let item = Item::new(&slot);
         assert_eq!((item.flags(), item.cas(), item.key(), item.tail()), (flags, cas, key, tail));
         assert_eq!((item.exptime(), item.time(), item.bytes()), (77, 99, slot.len()));
         assert!(item.has(STALE) && item.has(BINARY_KEY) && !item.has(LARGE));
@@ -369,6 +421,6 @@ mod tests {
         write(&mut slot, &Fields { key: b"k", flags: 0, exptime: 0, time: 1, cas: 5, marks: 0, tail: b"v" });
         assert!(set_cas(&mut slot, 7));
         assert!(!set_cas(&mut slot, 1 << 48));
-        assert_eq!(Item(&slot).cas(), 7);
+        assert_eq!(Item::new(&slot).cas(), 7);
     }
 }

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 pub use config::{Config, Tuning};
 pub use dump::DumpCursor;
-pub use entry::{Entry, Found, ItemView, Marks, NewItem, StoreError};
+pub use entry::{Entry, Found, Hint, ItemView, Marks, NewItem, StoreError};
 pub use mover::Reassign;
 
 use crate::base::hash::{KeyHash, KeyHasher};
@@ -160,9 +160,14 @@ impl Store {
     }
 
     #[inline]
-    fn partition(&self, hash: KeyHash) -> &Mutex<Partition> {
+    fn partition_number(&self, hash: KeyHash) -> usize {
         // Bits that neither the index nor its tags use.
-        &self.partitions[((hash.0 >> 48) & self.mask) as usize]
+        ((hash.0 >> 48) & self.mask) as usize
+    }
+
+    #[inline]
+    fn partition(&self, hash: KeyHash) -> &Mutex<Partition> {
+        &self.partitions[self.partition_number(hash)]
     }
 
     /// Bytes an item would have by memcached's arithmetic.
@@ -204,10 +209,47 @@ impl Store {
         visit(&mut Entry::new(&mut partition, &self.partitions, key, hash, now))
     }
 
-    /// Touches the memory that lookups of these keys will need, so that their cache misses overlap.
-    pub fn prefetch(&self, hashes: &[KeyHash]) {
-        for &hash in hashes {
-            std::hint::black_box(self.partition(hash).lock().index.likely(hash.0));
+    /// A plain get: what `read` makes of the live item under a key, with the hit or miss counted and the fetch marked.
+    /// The most frequent visit, and the same as [`Store::entry`] with the steps of a get.
+    #[inline(always)]
+    pub fn get<R>(
+        &self,
+        key: &[u8],
+        hash: KeyHash,
+        hint: Hint,
+        now: Now,
+        read: impl FnOnce(&ItemView<'_>) -> R,
+    ) -> Option<R> {
+        self.partition(hash).lock().get(key, hash, hint, now, read)
+    }
+
+    /// Finds out where the items of several keys probably are and touches their memory, so that the cache misses of
+    /// all of them overlap: a lock waits for the misses before it, so the keys of a partition are looked for together.
+    /// A hint spares [`Store::get`] the index.
+    pub fn locate<const N: usize>(&self, hashes: &[KeyHash], hints: &mut [Hint; N]) {
+        let mut numbers = [usize::MAX; N];
+        for (number, &hash) in numbers.iter_mut().zip(hashes) {
+            *number = self.partition_number(hash);
+        }
+        for first in 0..hashes.len().min(N) {
+            let number = numbers[first];
+            if number == usize::MAX {
+                continue;
+            }
+            let partition = self.partitions[number].lock();
+            for index in first..hashes.len().min(N) {
+                if numbers[index] == number {
+                    hints[index] = partition.probable(hashes[index]);
+                }
+            }
+            let mut touched = 0;
+            for index in first..hashes.len().min(N) {
+                if numbers[index] == number {
+                    numbers[index] = usize::MAX;
+                    touched ^= partition.touch(hints[index]);
+                }
+            }
+            std::hint::black_box(touched);
         }
     }
 

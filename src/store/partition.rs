@@ -15,7 +15,7 @@ use super::allocate::Peers;
 use super::chunks::ChunkPool;
 use super::config::{Config, Tuning};
 use super::counters::{ClassCounters, StoreCounters};
-use super::entry::{Found, NewItem, StoreError};
+use super::entry::{Found, Hint, ItemView, NewItem, StoreError};
 use super::flush::FlushMarks;
 use super::ids::ItemId;
 use super::index::Index;
@@ -123,33 +123,114 @@ impl Partition {
     /// An item's fields.
     #[inline]
     pub(super) fn item(&self, id: ItemId) -> Item<'_> {
-        Item(self.spans.slot(id))
+        Item::new(self.spans.slot(id))
     }
 
     /// The item under a key, dead or alive.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, key: &[u8], hash: KeyHash) -> Option<ItemId> {
-        self.index.find(hash.0, |id| self.item(id).key() == key)
+        self.find_item(key, hash).map(|(id, _)| id)
+    }
+
+    #[inline(always)]
+    fn find_item(&self, key: &[u8], hash: KeyHash) -> Option<(ItemId, Item<'_>)> {
+        self.index.find(hash.0, |id| {
+            let item = self.item(id);
+            (item.key() == key).then_some((id, item))
+        })
+    }
+
+    /// The item that is probably meant by a hash: the first with its tag.
+    #[inline(always)]
+    pub fn probable(&self, hash: KeyHash) -> Hint {
+        Hint(self.index.likely(hash.0).unwrap_or(ItemId::NONE))
+    }
+
+    /// Touches the memory of an item.
+    #[inline(always)]
+    pub fn touch(&self, hint: Hint) -> u8 {
+        self.item(hint.0).marks()
+    }
+
+    /// The item where it was, if it is still there: a slot that holds the key is the key's item.
+    #[inline(always)]
+    fn hinted(&self, key: &[u8], hint: Hint) -> Option<(ItemId, Item<'_>)> {
+        let item = self.item(hint.0);
+        (item.key() == key).then_some((hint.0, item))
     }
 
     /// The live item under a key; a dead one is removed and counted.
-    #[inline]
+    #[inline(always)]
     pub fn lookup(&mut self, key: &[u8], hash: KeyHash, now: Now) -> (Found, Option<ItemId>) {
-        let Some(id) = self.find(key, hash) else {
-            return (Found::Miss, None);
+        match self.find_item(key, hash) {
+            None => (Found::Miss, None),
+            Some((id, item)) if self.is_live(item, now) => (Found::Hit, Some(id)),
+            Some((id, _)) => (self.remove_dead(id, hash, now), None),
+        }
+    }
+
+    /// A plain get: the lookup, what `read` makes of a live item, the count and the mark of the fetch.
+    #[inline(always)]
+    pub fn get<R>(
+        &mut self,
+        key: &[u8],
+        hash: KeyHash,
+        hint: Hint,
+        now: Now,
+        read: impl FnOnce(&ItemView<'_>) -> R,
+    ) -> Option<R> {
+        let found = match self.hinted(key, hint) {
+            None => self.find_item(key, hash),
+            found => found,
         };
-        let item = self.item(id);
-        let found = if self.shared.flush.is_covered(item.time(), now) {
+        let Some((id, item)) = found else {
+            self.counters.get_misses += 1;
+            return None;
+        };
+        if !self.is_live(item, now) {
+            self.remove_dead(id, hash, now);
+            self.counters.get_misses += 1;
+            return None;
+        }
+        let marks = item.marks();
+        let result = read(&ItemView::new(self, id, item));
+        self.count_get_hit(id, marks);
+        self.bump(id, marks, now);
+        Some(result)
+    }
+
+    /// Whether a lookup may answer with the item.
+    #[inline(always)]
+    fn is_live(&self, item: Item<'_>, now: Now) -> bool {
+        let exptime = item.exptime();
+        (exptime == 0 || exptime > now.seconds) && !self.shared.flush.is_covered(item.time(), now)
+    }
+
+    /// Counts a get hit in the item's class and segment.
+    #[inline(always)]
+    pub(super) fn count_get_hit(&mut self, id: ItemId, marks: u8) {
+        let class = self.class(id);
+        let counters = &mut self.classes[class].counters;
+        *match item::segment_of(marks) {
+            Segment::Hot => &mut counters.hits_to_hot,
+            Segment::Warm => &mut counters.hits_to_warm,
+            Segment::Cold => &mut counters.hits_to_cold,
+            Segment::Temp => &mut counters.hits_to_temp,
+        } += 1;
+    }
+
+    /// Removes an item that a lookup found dead.
+    #[cold]
+    fn remove_dead(&mut self, id: ItemId, hash: KeyHash, now: Now) -> Found {
+        let found = if self.shared.flush.is_covered(self.item(id).time(), now) {
             self.counters.get_flushed += 1;
             Found::Flushed
-        } else if item.exptime() != 0 && item.exptime() <= now.seconds {
+        } else {
             self.counters.get_expired += 1;
             Found::Expired
-        } else {
-            return (Found::Hit, Some(id));
         };
         self.unlink(id, hash);
-        (found, None)
+        found
     }
 
     /// Whether an item may be thrown away as dead by the LRU, the crawler or the mover: one second later than a lookup
@@ -162,14 +243,28 @@ impl Partition {
     /// The value of an item.
     #[inline]
     pub(super) fn value(&self, id: ItemId) -> Value<'_> {
-        let item = self.item(id);
-        if item.has(item::LARGE) {
-            match self.large.get(item.large_number()) {
-                Some(large) => Value::Large(large),
-                None => Value::Inline(&[]),
-            }
-        } else {
-            Value::Inline(item.tail())
+        self.value_of(self.item(id))
+    }
+
+    /// [`Partition::value`] of an item that is at hand.
+    #[inline]
+    pub(super) fn value_of<'a>(&'a self, item: Item<'a>) -> Value<'a> {
+        if item.has(item::LARGE) { self.large_value(item) } else { Value::Inline(item.tail()) }
+    }
+
+    fn large_value(&self, item: Item<'_>) -> Value<'_> {
+        match self.large.get(item.large_number()) {
+            Some(large) => Value::Large(large),
+            None => Value::Inline(&[]),
+        }
+    }
+
+    /// Class of an item as users see it.
+    #[inline]
+    pub(super) fn class(&self, id: ItemId) -> usize {
+        match self.spans.place(id).0 {
+            LARGE_HEADS => self.facts(id).class,
+            class => class,
         }
     }
 
@@ -177,7 +272,18 @@ impl Partition {
     #[inline]
     pub(super) fn facts(&self, id: ItemId) -> Facts {
         let item = self.item(id);
-        let bytes = self.shared.item_bytes(item.key().len(), self.value(id).len(), item.flags() != 0);
+        match self.spans.place(id).0 {
+            LARGE_HEADS => self.large_facts(item),
+            class => {
+                let bytes = self.shared.item_bytes(item.key_bytes(), item.tail_bytes(), item.has_flags());
+                Facts { class, bytes }
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn large_facts(&self, item: Item<'_>) -> Facts {
+        let bytes = self.shared.item_bytes(item.key_bytes(), self.large_value(item).len(), item.has_flags());
         Facts { class: usize::from(self.shared.classes.class_of(bytes)), bytes }
     }
 
@@ -204,7 +310,7 @@ impl Partition {
                 item::LARGE_NUMBER_BYTES
             }
         };
-        let slot_class = if marks & item::LARGE != 0 { 0 } else { facts.class };
+        let slot_class = if marks & item::LARGE != 0 { LARGE_HEADS } else { facts.class };
         let shape =
             Shape { key_bytes: key.len(), tail_bytes, has_flags: new.flags != 0, has_wide_cas: item::is_wide_cas(cas) };
         let bin = self.shared.bins.row(slot_class).bin_of(shape.bytes());
@@ -257,7 +363,8 @@ impl Partition {
         }
         if self.index.is_crowded() {
             let (spans, hasher) = (&self.spans, &self.shared.hasher);
-            self.index.grow(|other| if other == id { hash.0 } else { hasher.hash(Item(spans.slot(other)).key()).0 });
+            self.index
+                .grow(|other| if other == id { hash.0 } else { hasher.hash(Item::new(spans.slot(other)).key()).0 });
         }
         Ok(id)
     }
@@ -352,6 +459,9 @@ impl Partition {
         new
     }
 }
+
+/// The class of slots that hold the heads of large items, whose own class is that of their size.
+const LARGE_HEADS: usize = 0;
 
 /// Unit of `stats sizes`.
 pub(super) const SIZE_BUCKET_BYTES: usize = 32;

@@ -13,7 +13,12 @@ pub fn set_descriptors(descriptors: u64) -> io::Result<()> {
     if setrlimit(Resource::Nofile, both(reserved)).is_ok() {
         return Ok(());
     }
-    Ok(setrlimit(Resource::Nofile, both(descriptors))?)
+    if setrlimit(Resource::Nofile, both(descriptors)).is_ok() {
+        return Ok(());
+    }
+    // Some environments (valgrind, sandboxes) let a process change only what counts, not the bound of that.
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: Some(descriptors), maximum })?)
 }
 
 /// Lets core files be as large as the system allows (`-r`); an error when that is not at all.

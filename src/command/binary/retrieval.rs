@@ -25,12 +25,13 @@ pub(super) fn get(packet: &Packet<'_>, output: &mut Output, context: &mut Contex
         };
         let class_id = item.class();
         push_hit(packet, &item, output);
-        entry.bump();
         if is_touch {
+            entry.bump();
             entry.set_exptime(now.deadline(i64::from(packet.extra_u32(0))));
             entry.class_counters(class_id).touch_hits += 1;
         } else {
             entry.count_get_hit();
+            entry.bump();
         }
         true
     });

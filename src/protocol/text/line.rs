@@ -112,6 +112,29 @@ fn token_length(text: &[u8]) -> usize {
     length
 }
 
+/// Bytes before the first space or control character; all of them when there is none.
+#[inline]
+pub fn printable_length(text: &[u8]) -> usize {
+    let mut length = 0;
+    let mut rest = text;
+    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
+        let ends = end_mask(u64::from_le_bytes(*chunk));
+        if ends != 0 {
+            return length + ends.trailing_zeros() as usize / 8;
+        }
+        length += 8;
+        rest = tail;
+    }
+    length + rest.iter().take_while(|&&byte| byte > b' ').count()
+}
+
+/// The high bit of the lowest byte that is a space or below; bits above it may be wrong.
+#[inline]
+fn end_mask(word: u64) -> u64 {
+    const LOW: u64 = u64::from_ne_bytes([1; 8]);
+    word.wrapping_sub(LOW * (b' ' as u64 + 1)) & !word & (LOW << 7)
+}
+
 /// The high bit of the lowest byte that is a space; bits above it may be wrong.
 #[inline]
 fn space_mask(word: u64) -> u64 {

@@ -41,17 +41,25 @@ pub const META_NOOP: &[u8] = b"MN\r\n";
 pub const VALUE_HEADER_BYTES_MAX: usize = 6 + 250 + 1 + 10 + 1 + 10 + 1 + 20 + 2;
 
 /// Writes `VALUE <key> <flags> <bytes>[ <cas>]` and the line end.
-#[inline]
+#[inline(always)]
 pub fn value_header(key: &[u8], flags: u32, value_bytes: usize, cas: Option<u64>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
-    if flags == 0 {
-        out.extend_from_slice(b" 0 ");
+    if flags == 0 && cas.is_none() && value_bytes < 10_000 {
+        // Nearly always. A copy of fixed size is two moves; what is too much is cut off.
+        let (text, length) = plain_header_end(value_bytes);
+        out.extend_from_slice(&text);
+        out.truncate(out.len() - text.len() + length);
     } else {
-        out.push(b' ');
-        number(u64::from(flags), out);
-        out.push(b' ');
+        header_end(flags, value_bytes, cas, out);
     }
+}
+
+#[inline(never)]
+fn header_end(flags: u32, value_bytes: usize, cas: Option<u64>, out: &mut Vec<u8>) {
+    out.push(b' ');
+    number(u64::from(flags), out);
+    out.push(b' ');
     number(value_bytes as u64, out);
     if let Some(cas) = cas {
         out.push(b' ');
@@ -59,6 +67,31 @@ pub fn value_header(key: &[u8], flags: u32, value_bytes: usize, cas: Option<u64>
     }
     out.extend_from_slice(b"\r\n");
 }
+
+/// ` 0 <bytes>` and the line end, for up to four digits, and its length.
+#[inline(always)]
+fn plain_header_end(value_bytes: usize) -> ([u8; 11], usize) {
+    let digits =
+        1 + usize::from(value_bytes >= 10) + usize::from(value_bytes >= 100) + usize::from(value_bytes >= 1000);
+    let pair = |number: usize| DIGIT_PAIRS.get(number).copied().unwrap_or_default();
+    let ([d0, d1], [d2, d3]) = (pair(value_bytes / 100), pair(value_bytes % 100));
+    // All four digits and the line end; shifting throws the leading zeros away.
+    let word = u64::from_le_bytes([d0, d1, d2, d3, b'\r', b'\n', 0, 0]) >> (8 * (4 - digits));
+    let mut text = *b" 0 \0\0\0\0\0\0\0\0";
+    text[3..].copy_from_slice(&word.to_le_bytes());
+    (text, 5 + digits)
+}
+
+/// `00` to `99`.
+static DIGIT_PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < pairs.len() {
+        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
+    }
+    pairs
+};
 
 /// Writes a number in decimal.
 #[inline]
@@ -88,6 +121,9 @@ mod tests {
     #[test]
     fn headers_hold_key_flags_length_and_cas() {
         check("a", 0, 0, None, "VALUE a 0 0\r\n");
+        for bytes in [9, 10, 99, 100, 101, 999, 1000, 9999, 10_000, 123_456] {
+            check("a", 0, bytes, None, &format!("VALUE a 0 {bytes}\r\n"));
+        }
         check("a", 7, 12, None, "VALUE a 7 12\r\n");
         check("a", 0, 3, Some(2), "VALUE a 0 3 2\r\n");
         let key = "k".repeat(250);

@@ -72,7 +72,7 @@ impl List {
 
     /// Unlinks an item of this list.
     pub fn remove(&mut self, spans: &mut Spans, id: ItemId, bytes: usize) {
-        let view = item::Item(spans.slot(id));
+        let view = item::Item::new(spans.slot(id));
         let (prev, next) = (view.prev(), view.next());
         if prev.is_none() {
             self.head = next;
@@ -90,7 +90,7 @@ impl List {
 
     /// An item's slot has moved from `old` to `new`; its links are copied already.
     pub fn moved(&mut self, spans: &mut Spans, old: ItemId, new: ItemId) {
-        let view = item::Item(spans.slot(new));
+        let view = item::Item::new(spans.slot(new));
         let (prev, next) = (view.prev(), view.next());
         if prev.is_none() {
             debug_assert_eq!(self.head, old);

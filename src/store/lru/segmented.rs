@@ -28,9 +28,15 @@ impl Partition {
         if is_temporary { Segment::Temp } else { Segment::Hot }
     }
 
-    /// A fetch of an item.
-    #[inline]
-    pub(in crate::store) fn bump(&mut self, id: ItemId, now: Now) {
+    /// A fetch of an item with these marks. One that is active already stays as it is.
+    #[inline(always)]
+    pub(in crate::store) fn bump(&mut self, id: ItemId, marks: u8, now: Now) {
+        if marks & item::ACTIVE == 0 || !self.tuning.is_segmented {
+            self.mark_fetched(id, now);
+        }
+    }
+
+    fn mark_fetched(&mut self, id: ItemId, now: Now) {
         let item = self.item(id);
         let marks = item.marks();
         if !self.tuning.is_segmented {
@@ -55,7 +61,7 @@ impl Partition {
     /// Moves an active item to WARM.
     fn warm_up(&mut self, id: ItemId) {
         let slot = self.spans.slot_mut(id);
-        let marks = item::Item(slot).marks();
+        let marks = item::Item::new(slot).marks();
         item::set_marks(slot, marks & !item::ACTIVE);
         let class = self.facts(id).class;
         self.classes[class].counters.moves_to_warm += 1;

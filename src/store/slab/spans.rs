@@ -81,14 +81,14 @@ impl Spans {
         }
     }
 
-    /// The bytes of an item's slot.
-    #[inline]
+    /// The bytes from an item's slot on, to the end of its span. Empty when there is no such slot any more.
+    #[inline(always)]
     pub fn slot(&self, id: ItemId) -> &[u8] {
-        let span = &self.spans[id.span()];
-        let start = id.slot() * span.slot_bytes as usize;
-        match &span.memory {
-            Some(memory) => &memory[start..start + span.slot_bytes as usize],
-            None => &[],
+        match self.spans.get(id.span()) {
+            Some(Span { memory: Some(memory), slot_bytes, .. }) => {
+                memory.get(id.slot() * *slot_bytes as usize..).unwrap_or_default()
+            }
+            _ => &[],
         }
     }
 
