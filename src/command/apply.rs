@@ -153,7 +153,11 @@ pub(super) fn place(entry: &mut Entry<'_>, request: StoreRequest<'_>) -> StoreOu
     let value_bytes = request.value.len();
     let mut marks = Marks { is_binary_key: request.is_binary_key, ..Marks::default() };
     let mut exptime = request.exptime;
-    let present = entry.item().map(|item| (item.cas(), item.class(), item.exptime(), item.marks()));
+    // What is there matters to all modes but the most frequent.
+    let present = match request.mode {
+        Mode::Set => None,
+        _ => entry.item().map(|item| (item.cas(), item.class(), item.exptime(), item.marks())),
+    };
     match (request.mode, present) {
         (Mode::Add, Some(_)) => {
             entry.refresh();

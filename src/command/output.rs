@@ -127,11 +127,13 @@ impl Output {
     }
 
     /// Bytes still to be sent.
+    #[inline]
     pub fn pending(&self) -> usize {
         self.bytes.len() - self.sent + self.insert_bytes
     }
 
     /// Whether nothing is waiting.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.pending() == 0
     }
@@ -166,6 +168,12 @@ impl Output {
         }
     }
 
+    /// All that is to be sent, when it lies in one piece: no large value waits.
+    #[inline]
+    pub fn contiguous(&self) -> Option<&[u8]> {
+        if self.inserts.is_empty() { self.bytes.get(self.sent..) } else { None }
+    }
+
     /// Fills `slices` with what is to be sent next, in order; returns how many were filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
@@ -193,6 +201,7 @@ impl Output {
     }
 
     /// Says that `count` bytes of what [`Output::slices`] showed are sent.
+    #[inline]
     pub fn advance(&mut self, mut count: usize) {
         while let Some(insert) = self.inserts.front_mut() {
             let before = insert.at - self.sent;

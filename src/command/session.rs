@@ -15,16 +15,18 @@
 use std::borrow::Cow;
 
 use crate::protocol::binary::header::REQUEST_MAGIC;
+use crate::protocol::text::classic;
 use crate::protocol::text::line::{self, Found};
 use crate::stats::connections::ConnectionState;
 
+use super::apply::Mode;
 use super::binary::BinaryState;
 use super::dump::Dump;
 use super::login::Login;
 use super::output::{Mark, Output};
 use super::retrieval::{self, Looked, Lookup};
 use super::service::{Context, ProtocolChoice};
-use super::storage::LargeStore;
+use super::storage::{self, LargeStore};
 use super::text::{self, Line, Step};
 use super::verbose;
 use super::watch::Watching;
@@ -178,13 +180,22 @@ impl Session {
         if turn.requests_left == 0 || output.pending() >= OUTPUT_BYTES_MAX {
             return Some(Next::Yield);
         }
-        if rest[0] == b'g' && !verbose::is_on() {
-            let answered = retrieval::answer_gets(rest, turn.requests_left, output, context);
-            if answered.requests > 0 {
-                self.scanned = 0;
-                turn.requests_left -= answered.requests;
-                turn.consume(answered.bytes);
-                return None;
+        if !verbose::is_on() {
+            // The two most frequent requests are recognised without looking for their line end first.
+            if rest[0] == b'g' {
+                let answered = retrieval::answer_gets(rest, turn.requests_left, output, context);
+                if answered.requests > 0 {
+                    self.scanned = 0;
+                    turn.requests_left -= answered.requests;
+                    turn.consume(answered.bytes);
+                    return None;
+                }
+            } else if let Some((line, bytes)) = classic::single_set(rest) {
+                if !output.begin_reply() {
+                    return self.refuse_reply(context);
+                }
+                let step = storage::execute_line(Mode::Set, &line, &rest[bytes..], output, context);
+                return self.conclude(step, bytes, 0, turn);
             }
         }
         let (text, bytes) = match line::find(rest, self.scanned) {
@@ -196,12 +207,23 @@ impl Session {
             Found::TooLong => return self.close(Next::Abort(CloseReason::Error)),
         };
         if !output.begin_reply() {
-            context.counters().response_obj_oom.add(1);
-            return self.close(Next::Abort(CloseReason::Error));
+            return self.refuse_reply(context);
         }
         let line = Line { text, bytes, behind: rest.get(bytes..).unwrap_or_default(), turn: turn.mark };
         let step = text::execute(&line, output, context);
-        let line_end = bytes - text.len();
+        self.conclude(step, bytes, bytes - text.len(), turn)
+    }
+
+    /// Ends the conversation because no reply may begin.
+    #[cold]
+    fn refuse_reply(&mut self, context: &Context<'_>) -> Option<Next> {
+        context.counters().response_obj_oom.add(1);
+        self.close(Next::Abort(CloseReason::Error))
+    }
+
+    /// Goes on after a line of `bytes`, of which `line_end` are its end.
+    #[inline]
+    fn conclude(&mut self, step: Step, bytes: usize, line_end: usize, turn: &mut Turn<'_>) -> Option<Next> {
         self.scanned = 0;
         turn.requests_left -= 1;
         if let Step::Done { data_bytes } = step {
@@ -369,6 +391,16 @@ impl Session {
             Phase::Large(large) => large.space(),
             Phase::Binary(binary) => binary.receive_space(),
             _ => None,
+        }
+    }
+
+    /// Whether [`Session::receive_space`] has some.
+    #[inline]
+    pub fn is_receiving(&self) -> bool {
+        match &self.phase {
+            Phase::Large(large) => large.is_receiving(),
+            Phase::Binary(binary) => binary.is_receiving(),
+            _ => false,
         }
     }
 

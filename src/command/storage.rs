@@ -41,25 +41,34 @@ pub(super) fn execute(
     output: &mut Output,
     context: &mut Context<'_>,
 ) -> Step {
-    let line = match classic::storage(arguments, mode == Mode::Cas) {
-        Storage::Data(line) => line,
+    match classic::storage(arguments, mode == Mode::Cas) {
+        Storage::Data(line) => return execute_line(mode, &line, behind, output, context),
         Storage::Swallow { value_bytes, refusal } => {
-            return Step::Swallow {
-                bytes: value_bytes + ENDING.len(),
-                reply: Cow::Borrowed(quiet(refusal.reply, refusal.is_noreply)),
-            };
+            let reply = Cow::Borrowed(quiet(refusal.reply, refusal.is_noreply));
+            Step::Swallow { bytes: value_bytes + ENDING.len(), reply }
         }
         Storage::Refused(refusal) => {
             output.push(quiet(refusal.reply, refusal.is_noreply));
-            return Step::Done { data_bytes: 0 };
+            Step::Done { data_bytes: 0 }
         }
-    };
+    }
+}
+
+/// Executes a storage command whose line is read.
+#[inline]
+pub(super) fn execute_line(
+    mode: Mode,
+    line: &StorageLine<'_>,
+    behind: &[u8],
+    output: &mut Output,
+    context: &mut Context<'_>,
+) -> Step {
     let (key_bytes, value_bytes) = (line.key.len(), line.value_bytes);
     let error = match room::find(key_bytes, value_bytes, line.flags, context) {
-        Room::Inline => return execute_inline(mode, &line, behind, output, context),
+        Room::Inline => return execute_inline(mode, line, behind, output, context),
         Room::Large(buffer) => {
             record(line.key, context);
-            let request = classic_request(mode, &line, Box::from(line.key), context);
+            let request = classic_request(mode, line, Box::from(line.key), context);
             return Step::Large(Box::new(LargeStore::new(Target::Classic(request), buffer)));
         }
         Room::Refused(error) => error,
@@ -275,6 +284,11 @@ impl LargeStore {
     /// Whether the whole data block is there.
     pub(super) fn is_complete(&self) -> bool {
         self.ending_bytes == self.ending.len()
+    }
+
+    /// Whether bytes of the value are missing.
+    pub(super) fn is_receiving(&self) -> bool {
+        self.buffer.missing() > 0
     }
 
     /// Where the next bytes of the value belong; `None` when only the end is missing.

@@ -6,7 +6,6 @@
 //! and while accepting is stopped the thread tries again every 10 ms.
 
 use std::io;
-use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
@@ -176,7 +175,7 @@ impl Acceptor {
         if is_last && self.service.config.is_maxconns_fast {
             table.rejected.fetch_add(1, Ordering::Relaxed);
             // If it does not fit the socket, closing says enough.
-            let _ = stream.write(&[IoSlice::new(REFUSAL)]);
+            let _ = stream.write(REFUSAL);
             return;
         }
         let listening = &self.listeners[index];

@@ -184,8 +184,8 @@ impl Connection {
         self.output.is_some() || self.is_unfinished
     }
 
-    fn is_in_value(&mut self) -> bool {
-        (self.needed > 0 && !self.tail.is_empty()) || self.session.receive_space().is_some()
+    fn is_in_value(&self) -> bool {
+        (self.needed > 0 && !self.tail.is_empty()) || self.session.is_receiving()
     }
 
     /// Gives its memory back to the pool before it is dropped.
@@ -264,7 +264,7 @@ impl Connection {
                 false => Step::Wait,
             };
         }
-        let read = if self.tail.is_empty() && self.session.receive_space().is_some() {
+        let read = if self.tail.is_empty() && self.session.is_receiving() {
             return self.receive(token, output, tools);
         } else if self.tail.len() > READ_BUFFER_BYTES / 2 {
             self.read_to_tail(tools)
@@ -385,10 +385,10 @@ impl Connection {
             return Step::Abort(CloseReason::Error);
         }
         let step = self.conclude(progress, tools);
-        let is_large = self.session.receive_space().is_some();
+        let is_large = self.session.is_receiving();
         // A buffer full of anything else says that the guess was wrong.
         self.expects_large &= is_large || total < LARGE_HEAD_BYTES;
-        if step == Step::Wait && self.is_readable && self.tail.is_empty() && is_large {
+        if is_large && step == Step::Wait && self.is_readable && self.tail.is_empty() {
             // A large value has begun: go on with it rather than in another turn.
             return self.receive(token, output, tools);
         }
@@ -435,7 +435,7 @@ impl Connection {
                 Read::Failed => return Step::Abort(CloseReason::Error),
             }
         }
-        if self.session.receive_space().is_none() {
+        if !self.session.is_receiving() {
             self.last_command = tools.now.seconds;
             return self.process_tail(token, output, tools);
         }
@@ -476,9 +476,15 @@ impl Connection {
     /// Sends the queue, until it is empty or the socket full.
     fn send(&mut self, output: &mut Output, tools: &Tools<'_>) -> Sent {
         while !output.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = output.slices(&mut slices);
-            match self.stream.write(&slices[..count]) {
+            let result = match output.contiguous() {
+                Some(bytes) => self.stream.write(bytes),
+                None => {
+                    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                    let count = output.slices(&mut slices);
+                    self.stream.write_vectored(&slices[..count])
+                }
+            };
+            match result {
                 Ok(0) => return Sent::Failed,
                 Ok(sent) => {
                     tools.service.workers[tools.worker].bytes_written.add(sent as u64);

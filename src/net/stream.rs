@@ -65,14 +65,20 @@ impl Stream {
         }
     }
 
-    /// Writes once. A single slice goes out by `send`, which is cheaper than a vectored write.
+    /// Writes once.
     #[inline]
-    pub fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match (self, slices) {
-            (Self::Tcp(stream), [single]) => stream.write(single),
-            (Self::Unix(stream), [single]) => stream.write(single),
-            (Self::Tcp(stream), many) => stream.write_vectored(many),
-            (Self::Unix(stream), many) => stream.write_vectored(many),
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    /// Writes once from several places in order.
+    pub fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write_vectored(slices),
+            Self::Unix(stream) => stream.write_vectored(slices),
         }
     }
 

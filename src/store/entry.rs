@@ -219,14 +219,9 @@ impl<'a> Entry<'a> {
             self.partition.recount_as_reclaimed(self.found);
             self.found = Found::Miss;
         }
-        let result = self.partition.insert(self.key, self.hash, item, self.now, self.peers);
-        match result {
+        match self.partition.insert(self.key, self.hash, self.id, item, self.now, self.peers) {
             Ok((id, cas)) => {
                 self.id = id;
-                // The upkeep throws dead items away, and a delayed flush covers even the newest.
-                if !self.partition.is_dead(id, self.now) {
-                    self.partition.settle(id, self.now);
-                }
                 Ok(cas)
             }
             Err(error) => {

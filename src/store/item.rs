@@ -110,32 +110,34 @@ pub struct Fields<'a> {
 }
 
 /// Writes a whole item into `slot`, unlinked. The slot must be at least [`Shape::bytes`] long.
+#[inline]
 pub fn write(slot: &mut [u8], fields: &Fields<'_>) {
-    let has_flags = fields.flags != 0;
-    let has_wide_cas = is_wide_cas(fields.cas);
+    let Some((header, body)) = slot.split_first_chunk_mut::<HEADER_BYTES>() else {
+        return;
+    };
     let mut sizes = fields.tail.len() as u16 & SIZE_MASK;
-    let mut at = HEADER_BYTES;
-    put_u32(slot, NEXT, 0);
-    put_u32(slot, PREV, 0);
-    put_u32(slot, EXPTIME, fields.exptime);
-    put_u32(slot, TIME, fields.time);
-    slot[CAS..CAS + 6].copy_from_slice(&fields.cas.to_le_bytes()[..6]);
-    slot[KEY] = fields.key.len() as u8;
-    slot[MARKS] = fields.marks;
-    if has_flags {
+    let mut at = 0;
+    if fields.flags != 0 {
         sizes |= HAS_FLAGS;
-        put_u32(slot, at, fields.flags);
+        put_u32(body, at, fields.flags);
         at += 4;
     }
-    if has_wide_cas {
+    if is_wide_cas(fields.cas) {
         sizes |= HAS_WIDE_CAS;
-        slot[at..at + 8].copy_from_slice(&fields.cas.to_le_bytes());
+        body[at..at + 8].copy_from_slice(&fields.cas.to_le_bytes());
         at += 8;
     }
-    slot[SIZES..SIZES + 2].copy_from_slice(&sizes.to_le_bytes());
-    slot[at..at + fields.key.len()].copy_from_slice(fields.key);
-    at += fields.key.len();
-    slot[at..at + fields.tail.len()].copy_from_slice(fields.tail);
+    header[NEXT..NEXT + 4].copy_from_slice(&[0; 4]);
+    header[PREV..PREV + 4].copy_from_slice(&[0; 4]);
+    header[EXPTIME..EXPTIME + 4].copy_from_slice(&fields.exptime.to_le_bytes());
+    header[TIME..TIME + 4].copy_from_slice(&fields.time.to_le_bytes());
+    header[CAS..CAS + 6].copy_from_slice(&fields.cas.to_le_bytes()[..6]);
+    header[SIZES..SIZES + 2].copy_from_slice(&sizes.to_le_bytes());
+    header[KEY] = fields.key.len() as u8;
+    header[MARKS] = fields.marks;
+    let (key, tail) = body[at..].split_at_mut(fields.key.len());
+    key.copy_from_slice(fields.key);
+    tail[..fields.tail.len()].copy_from_slice(fields.tail);
 }
 
 /// Marks a slot as free.

@@ -47,12 +47,9 @@ pub enum Activity {
 impl Partition {
     /// After a store: keeps the segments of the item's class near their shares.
     #[inline]
-    pub(super) fn settle(&mut self, id: ItemId, now: Now) {
-        if self.tuning.has_maintainer {
-            let class = self.facts(id).class;
-            if self.is_unbalanced(class) {
-                self.balance(class, now, SETTLE_MOVES, false);
-            }
+    pub(super) fn settle(&mut self, class: usize, now: Now) {
+        if self.tuning.has_maintainer && self.is_unbalanced(class) {
+            self.balance(class, now, SETTLE_MOVES, false);
         }
     }
 

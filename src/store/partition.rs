@@ -287,11 +287,12 @@ impl Partition {
         Facts { class: usize::from(self.shared.classes.class_of(bytes)), bytes }
     }
 
-    /// Links an item under a key in place of the present one; returns its id and CAS id.
+    /// Links an item under a key in place of the present one, `old`; returns its id and CAS id.
     pub fn insert(
         &mut self,
         key: &[u8],
         hash: KeyHash,
+        old: ItemId,
         new: NewItem<'_>,
         now: Now,
         peers: Peers<'_>,
@@ -314,7 +315,14 @@ impl Partition {
         let shape =
             Shape { key_bytes: key.len(), tail_bytes, has_flags: new.flags != 0, has_wide_cas: item::is_wide_cas(cas) };
         let bin = self.shared.bins.row(slot_class).bin_of(shape.bytes());
-        let id = self.make_place(key, hash, (slot_class, bin), now, peers)?;
+        let id = if !old.is_none() && self.spans.place(old) == (slot_class, bin) {
+            // The same slot does: no allocation, no eviction, and the index stays as it is.
+            self.unlink_from_list(old);
+            self.drop_large(old);
+            old
+        } else {
+            self.make_place(key, hash, (slot_class, bin), now, peers)?
+        };
         let number;
         let tail = match new.value {
             NewValue::Bytes(bytes) => bytes,
@@ -329,10 +337,15 @@ impl Partition {
         self.link_in(segment, id, facts);
         self.counters.total_items += 1;
         self.track_size(facts.bytes, 1);
+        // The upkeep throws dead items away, and a delayed flush covers even the newest.
+        if (exptime == 0 || exptime >= now.seconds) && !self.shared.flush.is_covered(time, now) {
+            self.settle(facts.class, now);
+        }
         Ok((id, if self.shared.config.has_cas { cas } else { 0 }))
     }
 
-    /// A slot for the key, which the index points to; the present item is gone when this succeeds.
+    /// A new slot for the key, which the index points to; the present item is gone when this succeeds.
+    #[inline(never)]
     fn make_place(
         &mut self,
         key: &[u8],
@@ -341,16 +354,8 @@ impl Partition {
         now: Now,
         peers: Peers<'_>,
     ) -> Result<ItemId, StoreError> {
-        if let Some(old) = self.find(key, hash)
-            && self.spans.place(old) == place
-        {
-            // The same slot does: no allocation, no eviction, and the index stays as it is.
-            self.unlink_from_list(old);
-            self.drop_large(old);
-            return Ok(old);
-        }
         let id = self.allocate(place.0, place.1, now, peers).ok_or(StoreError::NoMemory)?;
-        // Looked up again, since the allocation may have evicted it.
+        // Looked up now, since the allocation may have evicted it.
         if let Some(old) = self.find(key, hash) {
             self.unlink_from_list(old);
             self.drop_large(old);
@@ -384,6 +389,7 @@ impl Partition {
         self.unlink(id, hash);
     }
 
+    #[inline]
     fn unlink_from_list(&mut self, id: ItemId) {
         let facts = self.facts(id);
         let segment = self.item(id).segment();
@@ -392,14 +398,15 @@ impl Partition {
         self.pins.forget(id);
     }
 
+    #[inline]
     fn drop_large(&mut self, id: ItemId) {
-        let item = self.item(id);
-        if item.has(item::LARGE) {
-            self.large.try_remove(item.large_number());
+        if self.spans.place(id).0 == LARGE_HEADS {
+            self.large.try_remove(self.item(id).large_number());
         }
     }
 
     /// Links an item at the head of a segment.
+    #[inline]
     pub(super) fn link_in(&mut self, segment: Segment, id: ItemId, facts: Facts) {
         item::set_segment(self.spans.slot_mut(id), segment);
         self.classes[facts.class].lists[segment.index()].push(&mut self.spans, id, facts.bytes);

@@ -146,6 +146,11 @@ impl BinaryState {
         }
     }
 
+    /// Whether [`BinaryState::receive_space`] has some.
+    pub fn is_receiving(&self) -> bool {
+        matches!(&self.state, State::Value(receiving) if receiving.buffer.missing() > 0)
+    }
+
     /// Says that `count` bytes were read into [`BinaryState::receive_space`].
     pub fn received(&mut self, count: usize) {
         if let State::Value(receiving) = &mut self.state {

@@ -193,6 +193,43 @@ pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
     key::is_valid(key).then_some((key, b"get ".len() + length + line_end))
 }
 
+/// A plain `set <key> <flags> <exptime> <bytes>[ noreply]` at the start of the input, and the bytes of its line: read in
+/// one pass, like [`single_get`]. `None` for everything out of the ordinary.
+#[inline]
+pub fn single_set(input: &[u8]) -> Option<(StorageLine<'_>, usize)> {
+    let rest = input.strip_prefix(b"set ")?;
+    let (key, rest) = rest.split_at_checked(printable_length(rest))?;
+    let (flags, rest) = short_number(rest.strip_prefix(b" ")?)?;
+    let (exptime, rest) = short_number(rest.strip_prefix(b" ")?)?;
+    let (value_bytes, rest) = short_number(rest.strip_prefix(b" ")?)?;
+    let (is_noreply, rest) = match rest.strip_prefix(b" noreply") {
+        Some(rest) => (true, rest),
+        None => (false, rest),
+    };
+    let behind = match rest {
+        [b'\r', b'\n', behind @ ..] | [b'\n', behind @ ..] => behind,
+        _ => return None,
+    };
+    let (exptime, value_bytes) = (exptime as i32, value_bytes as usize);
+    let line = StorageLine { key, flags, exptime, value_bytes, compare: 0, is_noreply };
+    key::is_valid(key).then_some((line, input.len() - behind.len()))
+}
+
+/// The number of one to nine digits at the start of `text`, and what follows it.
+#[inline]
+fn short_number(text: &[u8]) -> Option<(u32, &[u8])> {
+    let mut number = 0;
+    let mut length = 0;
+    while let Some(digit) = text.get(length).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10) {
+        number = number * 10 + u32::from(digit);
+        length += 1;
+        if length > 9 {
+            return None;
+        }
+    }
+    if length == 0 { None } else { Some((number, &text[length..])) }
+}
+
 /// Whether the error of a get with a key that is too long is kept back: the last kept token is `noreply`, and the first
 /// key is the long one, since memcached forgets `noreply` behind the first key.
 pub fn is_long_key_silent(keys: &[u8]) -> bool {
@@ -322,6 +359,43 @@ mod tests {
         assert_eq!(single_get(&long[1..]), None);
         let longest = [b"get ".as_slice(), &[b'k'; 250], b"\r\n"].concat();
         assert_eq!(single_get(&longest).map(|(key, bytes)| (key.len(), bytes)), Some((250, 256)));
+    }
+
+    #[test]
+    fn a_plain_set_is_read_as_the_general_way_reads_it() {
+        let cases =
+            ["k 0 0 1", "key 5 0 100", "key 999999999 123456789 1048576", "key 0 0 0 noreply", "k 007 001 0002"];
+        for arguments in cases {
+            for line_end in ["\r\n", "\n"] {
+                let input = format!("set {arguments}{line_end}data");
+                let (line, bytes) = single_set(input.as_bytes()).expect(arguments);
+                assert_eq!(Storage::Data(line), storage(arguments.as_bytes(), false), "{arguments}");
+                assert_eq!(&input.as_bytes()[bytes..], b"data");
+            }
+        }
+        let others = [
+            "set k 0 0 1",
+            "set k 0 0 1\r",
+            "set  k 0 0 1\r\n",
+            "set k  0 0 1\r\n",
+            "set k 0 0 1 \r\n",
+            "set k 0 0\r\n",
+            "set k -1 0 1\r\n",
+            "set k 0 -1 1\r\n",
+            "set k 0 0 -1\r\n",
+            "set k 0 0 1x\r\n",
+            "set k 0 0 1 noreply \r\n",
+            "set k 0 0 1 2\r\n",
+            "set k 1234567890 0 1\r\n",
+            "set k\t 0 0 1\r\n",
+            "add k 0 0 1\r\n",
+            "set \r\n",
+        ];
+        for input in others {
+            assert_eq!(single_set(input.as_bytes()), None, "{input:?}");
+        }
+        let long = format!("set {} 0 0 1\r\n", "k".repeat(251));
+        assert_eq!(single_set(long.as_bytes()), None);
     }
 
     #[test]
