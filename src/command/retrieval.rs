@@ -9,7 +9,6 @@ use crate::protocol::text::classic;
 use crate::protocol::text::line::{next_token, skip_spaces};
 use crate::protocol::text::reply;
 use crate::stats::events::class;
-use crate::store::value::Value;
 use crate::store::{Entry, Hint, ItemView};
 
 use super::output::Output;
@@ -245,8 +244,9 @@ fn one(lookup: Lookup, wanted: Wanted<'_>, is_last: bool, output: &mut Output, c
         return one_observed(lookup, wanted, is_last, output, context);
     }
     let Wanted { key, hash, hint } = wanted;
-    let hit =
-        service.store.get(key, hash, hint, context.now, |item| write_value(item, lookup.has_cas, is_last, output));
+    let hit = service.store.get(key, hash, hint, context.now, |item| {
+        write_value(key, item, lookup.has_cas, is_last, output);
+    });
     if hit.is_none() {
         push_end(is_last, output);
     } else if verbose::is_on() {
@@ -268,7 +268,7 @@ fn one_observed(lookup: Lookup, wanted: Wanted<'_>, is_last: bool, output: &mut 
             push_end(is_last, output);
             return false;
         };
-        write_value(&item, lookup.has_cas, is_last, output);
+        write_value(key, &item, lookup.has_cas, is_last, output);
         match lookup.deadline {
             Some(deadline) => touch(entry, deadline),
             None => {
@@ -295,16 +295,18 @@ pub(super) fn touch(entry: &mut Entry<'_>, deadline: u32) {
 }
 
 #[inline(always)]
-fn write_value(item: &ItemView<'_>, has_cas: bool, is_last: bool, output: &mut Output) {
+fn write_value(key: &[u8], item: &ItemView<'_>, has_cas: bool, is_last: bool, output: &mut Output) {
+    match item.plain_value() {
+        Some(value) if !has_cas => reply::plain_value(key, value, is_last, output.bytes()),
+        _ => write_any_value(item, has_cas, is_last, output),
+    }
+}
+
+#[inline(never)]
+fn write_any_value(item: &ItemView<'_>, has_cas: bool, is_last: bool, output: &mut Output) {
     let value = item.value();
-    let out = output.bytes();
-    let copied = match value {
-        Value::Inline(bytes) => bytes.len(),
-        Value::Large(_) => 0,
-    };
-    out.reserve(reply::VALUE_HEADER_BYTES_MAX + copied + 2 + reply::END.len());
     let cas = if has_cas { Some(item.cas()) } else { None };
-    reply::value_header(item.key(), item.flags(), value.len(), cas, out);
+    reply::value_header(item.key(), item.flags(), value.len(), cas, output.bytes());
     output.push_value(value);
     output.push(b"\r\n");
     push_end(is_last, output);

@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 /// A connected client.
 #[derive(Debug)]
@@ -51,10 +52,11 @@ impl Stream {
     /// Reads once.
     #[inline]
     pub fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(space),
-            Self::Unix(stream) => stream.read(space),
-        }
+        let (count, _) = match self {
+            Self::Tcp(stream) => recv(stream, space, RecvFlags::empty())?,
+            Self::Unix(stream) => recv(stream, space, RecvFlags::empty())?,
+        };
+        Ok(count)
     }
 
     /// Reads once into several places in order.
@@ -68,10 +70,10 @@ impl Stream {
     /// Writes once.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
-        }
+        Ok(match self {
+            Self::Tcp(stream) => send(stream, bytes, SendFlags::NOSIGNAL)?,
+            Self::Unix(stream) => send(stream, bytes, SendFlags::NOSIGNAL)?,
+        })
     }
 
     /// Writes once from several places in order.

@@ -104,6 +104,12 @@ impl<'a> ItemView<'a> {
         self.partition.value_of(self.item)
     }
 
+    /// The value when it is inline and the client flags are 0, as nearly always.
+    #[inline(always)]
+    pub fn plain_value(&self) -> Option<&'a [u8]> {
+        self.item.plain_tail()
+    }
+
     /// Client flags.
     #[inline]
     pub fn flags(&self) -> u32 {

@@ -263,6 +263,16 @@ impl<'a> Item<'a> {
         self.body.get(start..).and_then(|body| body.get(..self.tail_bytes())).unwrap_or_default()
     }
 
+    /// The value of an item that keeps it inline and has neither client flags nor a wide CAS id, as nearly all.
+    #[inline(always)]
+    pub fn plain_tail(self) -> Option<&'a [u8]> {
+        let sizes = self.sizes();
+        if sizes > SIZE_MASK || self.has(LARGE) {
+            return None;
+        }
+        self.body.get(self.key_bytes()..self.key_bytes() + usize::from(sizes))
+    }
+
     /// A large item's number.
     pub fn large_number(self) -> usize {
         let tail = self.tail();

@@ -5,6 +5,7 @@
 
 use crate::base::time::Now;
 use crate::protocol::text::meta::Request;
+use crate::protocol::text::reply;
 use crate::store::Entry;
 
 use super::super::apply::{self, Delta, DeltaRequest, Mode};
@@ -101,7 +102,7 @@ fn finish(
     let out = output.bytes();
     if request.has(b'v') {
         out.extend_from_slice(b"VA ");
-        out.extend_from_slice(itoa::Buffer::new().format(text.len()).as_bytes());
+        reply::number(text.len() as u64, out);
     } else {
         out.extend_from_slice(b"HD");
     }

@@ -5,6 +5,7 @@
 
 use crate::base::time::Now;
 use crate::protocol::text::meta::Request;
+use crate::protocol::text::reply;
 use crate::store::value::NewValue;
 use crate::store::{Entry, ItemView, Marks, NewItem};
 
@@ -85,7 +86,7 @@ fn write_hit(
     let out = output.bytes();
     if has_value {
         out.extend_from_slice(b"VA ");
-        out.extend_from_slice(itoa::Buffer::new().format(value.len()).as_bytes());
+        reply::number(value.len() as u64, out);
     } else {
         out.extend_from_slice(b"HD");
     }

@@ -21,6 +21,7 @@ use crate::base::key::KEY_BYTES_MAX;
 use crate::base::time::Now;
 use crate::protocol::text::base64;
 use crate::protocol::text::meta::{Refusal, Request, split};
+use crate::protocol::text::reply;
 
 use super::output::Output;
 use super::service::Context;
@@ -41,15 +42,16 @@ pub fn execute(word: [u8; 2], line: &[u8], output: &mut Output, context: &mut Co
 }
 
 fn dispatch(word: [u8; 2], line: &[u8], output: &mut Output, context: &mut Context<'_>) -> Result<(), Reply> {
-    let split = split(line, 2).ok_or(Refusal::BadFormat.reply())?;
+    let mut request = split(line, 2).ok_or(Refusal::BadFormat.reply())?;
     if word == *b"me" {
-        return debug::show(&split.unchecked()?, output, context);
+        request.check_key()?;
+        return debug::show(&request, output, context);
     }
-    let request = match split.check() {
-        Ok(request) => request,
+    match request.check() {
+        Ok(()) => {}
         Err(_) if word == *b"ma" => return Err(ARITHMETIC_REFUSED),
         Err(refusal) => return Err(refusal.reply()),
-    };
+    }
     let mut decoded = None;
     let key = key_of(&request, &mut decoded);
     match word {
@@ -114,7 +116,7 @@ fn push_key(key: &[u8], is_binary_key: bool, out: &mut Vec<u8>) {
 /// Appends ` `, the flag's letter and a number.
 fn push_number(letter: u8, number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&[b' ', letter]);
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    reply::number(number, out);
 }
 
 /// Appends ` t` and the seconds until `exptime`, -1 for never. Wraps for the past, as memcached's unsigned number does.

@@ -63,13 +63,12 @@ const ECHOES_MAX: usize = 4;
 
 /// Reads an `ms` line, without its end.
 pub fn parse_set(line: &[u8]) -> SetLine {
-    let Some((split, value_bytes)) = split(line, 3).and_then(|split| split.data_bytes().map(|bytes| (split, bytes)))
-    else {
-        return SetLine::Refused { reply: Refusal::BadFormat.reply(), swallow: None };
-    };
-    let parsed = split.check().map_err(Refusal::reply).and_then(|request| Ok((MetaSet::new(&request)?, request)));
-    match parsed {
-        Ok((set, request)) => {
+    let malformed = SetLine::Refused { reply: Refusal::BadFormat.reply(), swallow: None };
+    let Some(mut request) = split(line, 3) else { return malformed };
+    let Some(value_bytes) = request.data_bytes() else { return malformed };
+    let checked = request.check().map_err(Refusal::reply);
+    match checked.and_then(|()| MetaSet::new(&request)) {
+        Ok(set) => {
             let mut decoded = None;
             let key = KeyBuffer::new(key_of(&request, &mut decoded));
             SetLine::Data { set, key, value_bytes }

@@ -221,11 +221,11 @@ fn short_number(text: &[u8]) -> Option<(u32, &[u8])> {
     let mut number = 0;
     let mut length = 0;
     while let Some(digit) = text.get(length).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10) {
-        number = number * 10 + u32::from(digit);
-        length += 1;
-        if length > 9 {
+        if length == 9 {
             return None;
         }
+        number = number * 10 + u32::from(digit);
+        length += 1;
     }
     if length == 0 { None } else { Some((number, &text[length..])) }
 }

@@ -125,7 +125,14 @@ pub fn printable_length(text: &[u8]) -> usize {
         length += 8;
         rest = tail;
     }
-    length + rest.iter().take_while(|&&byte| byte > b' ').count()
+    match text.last_chunk::<8>() {
+        // The last bytes again, with those seen before shifted out; the zeros behind them end the count.
+        Some(last) if !rest.is_empty() => {
+            let word = u64::from_le_bytes(*last) >> (8 * (8 - rest.len()));
+            length + end_mask(word).trailing_zeros() as usize / 8
+        }
+        _ => length + rest.iter().take_while(|&&byte| byte > b' ').count(),
+    }
 }
 
 /// The high bit of the lowest byte that is a space or below; bits above it may be wrong.
@@ -192,6 +199,22 @@ pub fn is_keyword(token: &[u8], word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn printable_length_is_that_of_a_plain_loop() {
+        for length in 0..40 {
+            let mut text = vec![b'k'; length];
+            assert_eq!(printable_length(&text), length);
+            for end in 0..length {
+                for byte in [b' ', b'\r', b'\n', 0, 0x1f] {
+                    text[end] = byte;
+                    assert_eq!(printable_length(&text), end, "{length} {end} {byte}");
+                }
+                text[end] = [b'!', 0x7f, 0x80, 0xff][end % 4];
+            }
+            assert_eq!(printable_length(&text), length);
+        }
+    }
 
     #[track_caller]
     fn check_line(input: &[u8], expected: Option<(&[u8], usize)>) {

@@ -2,7 +2,7 @@
 //! glued to it.
 //!
 //! A line is read in two steps, because memcached refuses in two ways: [`split`] finds the tokens, and what it refuses
-//! is no meta command at all (the data block of an `ms` is then not skipped); [`Split::check`] reads the flags'
+//! is no meta command at all (the data block of an `ms` is then not skipped); [`Request::check`] reads the flags'
 //! arguments. The result borrows the line and allocates nothing.
 //!
 //! The flags are the rows of [`FLAGS`]; what a flag means is decided in `command::meta`.
@@ -11,6 +11,7 @@ use crate::base::key::KEY_BYTES_MAX;
 use crate::base::sizes::VALUE_BYTES_MAX;
 
 use super::base64;
+use super::line::next_token;
 use super::number::{strict_i32, strict_u32, strict_u64};
 
 /// What may be glued to a flag's letter.
@@ -148,7 +149,7 @@ impl Flag {
     }
 }
 
-/// The checked flags and key of a line.
+/// The flags and key of a line. What flags mean may be asked once they are checked.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
     line: &'a [u8],
@@ -160,6 +161,8 @@ pub struct Request<'a> {
     flags: [Flag; TOKENS_MAX],
     /// count <= TOKENS_MAX
     count: usize,
+    /// Tokens of the line, [`TOKENS_SEEN`] at most.
+    tokens: usize,
 }
 
 impl<'a> Request<'a> {
@@ -223,100 +226,81 @@ fn bit(letter: u8) -> u64 {
     1 << (letter & 63)
 }
 
-/// A line's tokens, their arguments not yet looked at.
-#[derive(Debug)]
-pub struct Split<'a> {
-    request: Request<'a>,
-    tokens: usize,
-}
-
 /// Finds the tokens of a line. The first `positional` (2 or 3) are word, key and data length, the rest are flags.
 /// `None` when a positional one is missing or a flag does not start as flags do.
-pub fn split(line: &[u8], positional: usize) -> Option<Split<'_>> {
+#[inline(always)]
+pub fn split(line: &[u8], positional: usize) -> Option<Request<'_>> {
     let line = line.get(..LINE_BYTES_MAX).unwrap_or(line);
-    let mut request =
-        Request { line, key: &[], data_length: &[], present: 0, flags: [Flag::default(); TOKENS_MAX], count: 0 };
-    let mut tokens = 0;
-    let mut position = 0;
-    while tokens < TOKENS_SEEN {
-        while line.get(position) == Some(&b' ') {
-            position += 1;
-        }
-        let start = position;
-        let Some(rest) = line.get(start..).filter(|rest| !rest.is_empty()) else {
+    let mut request = Request {
+        line,
+        key: &[],
+        data_length: &[],
+        present: 0,
+        flags: [Flag::default(); TOKENS_MAX],
+        count: 0,
+        tokens: 0,
+    };
+    let mut rest = line;
+    while request.tokens < TOKENS_SEEN {
+        let token = next_token(&mut rest);
+        let Some(&letter) = token.first() else {
             break;
         };
-        let length = token_length(rest, tokens == 1);
-        position = start + length;
-        let token = &line[start..position];
-        match tokens {
+        match request.tokens {
             0 => {}
             1 => request.key = token,
             2 if positional == 3 => request.data_length = token,
             _ => {
-                let letter = token[0];
                 if !(letter.is_ascii_digit() || (65..=122).contains(&letter)) {
                     return None;
                 }
                 if let Some(flag) = request.flags.get_mut(request.count) {
-                    *flag = Flag { value: 0, start: start as u16, length: length as u16, letter };
+                    let start = line.len() - rest.len() - token.len();
+                    *flag = Flag { value: 0, start: start as u16, length: token.len() as u16, letter };
                     request.count += 1;
                 }
             }
         }
-        tokens += 1;
+        request.tokens += 1;
     }
-    (tokens >= positional).then_some(Split { request, tokens })
+    (request.tokens >= positional).then_some(request)
 }
 
-/// Bytes before the next space. Keys may be long, flags are short.
-#[inline]
-fn token_length(rest: &[u8], is_key: bool) -> usize {
-    let end = if is_key { memchr::memchr(b' ', rest) } else { rest.iter().position(|&byte| byte == b' ') };
-    end.unwrap_or(rest.len())
-}
-
-impl<'a> Split<'a> {
+impl Request<'_> {
     /// The data length of an `ms` line, without the line end; `None` when it is not a number or out of range.
     pub fn data_bytes(&self) -> Option<usize> {
-        let bytes = usize::try_from(strict_i32(self.request.data_length)?).ok()?;
+        let bytes = usize::try_from(strict_i32(self.data_length)?).ok()?;
         (bytes <= VALUE_BYTES_MAX).then_some(bytes)
     }
 
-    /// The tokens as they are, for `me`, which does not check its flags.
-    pub fn unchecked(self) -> Result<Request<'a>, Refusal> {
-        if self.request.key.len() > KEY_BYTES_MAX {
-            return Err(Refusal::BadFormat);
-        }
-        Ok(self.request)
+    /// Checks the key's length: all that `me` checks.
+    pub fn check_key(&self) -> Result<(), Refusal> {
+        if self.key.len() > KEY_BYTES_MAX { Err(Refusal::BadFormat) } else { Ok(()) }
     }
 
     /// Reads the flags' arguments. Of several bad arguments the last one is reported, as memcached does.
-    pub fn check(self) -> Result<Request<'a>, Refusal> {
-        let mut request = self.request;
-        if request.key.len() > KEY_BYTES_MAX {
-            return Err(Refusal::BadFormat);
-        }
+    pub fn check(&mut self) -> Result<(), Refusal> {
+        self.check_key()?;
         if self.tokens > TOKENS_MAX {
             return Err(Refusal::TooManyFlags);
         }
-        let line = request.line;
+        let line = self.line;
         let mut refusal = None;
-        for flag in request.flags.iter_mut().take(request.count) {
+        for flag in self.flags.iter_mut().take(self.count) {
             let start = usize::from(flag.start);
             let Some(argument) = ARGUMENTS.get(usize::from(flag.letter)).copied().flatten() else {
                 // A digit or a letter without a meaning. A repeated one never gets this far.
                 return Err(Refusal::InvalidFlag);
             };
-            if request.present & bit(flag.letter) != 0 {
+            if self.present & bit(flag.letter) != 0 {
                 return Err(Refusal::DuplicateFlag);
             }
-            request.present |= bit(flag.letter);
+            self.present |= bit(flag.letter);
             let text = &line[start + 1..start + usize::from(flag.length)];
             match argument {
                 Argument::Ignored | Argument::Opaque => {}
                 Argument::Base64Key => {
-                    if base64::decode(request.key, &mut [0; KEY_BYTES_MAX]).is_none() {
+                    if base64::decode(self.key, &mut [0; KEY_BYTES_MAX]).is_none() {
                         refusal = Some(Refusal::BadKey);
                     }
                 }
@@ -340,7 +324,7 @@ impl<'a> Split<'a> {
             }
         }
         match refusal {
-            None => Ok(request),
+            None => Ok(()),
             Some(refusal) => Err(refusal),
         }
     }
@@ -351,7 +335,8 @@ mod tests {
     use super::{FLAGS, Refusal, Request, split};
 
     fn parse(line: &[u8]) -> Result<Request<'_>, Refusal> {
-        split(line, 2).ok_or(Refusal::BadFormat)?.check()
+        let mut request = split(line, 2).ok_or(Refusal::BadFormat)?;
+        request.check().map(|()| request)
     }
 
     #[track_caller]
@@ -463,9 +448,9 @@ mod tests {
         let line = b"ms YWJjZA== 10 b k s c q T30 F7 C1 E2 I MS N10 J1 D2 R5 Oxyz v t f h l";
         for end in 0..=line.len() {
             for positional in [2, 3] {
-                if let Some(split) = split(&line[..end], positional) {
-                    let _ = split.data_bytes();
-                    let _ = split.check();
+                if let Some(mut request) = split(&line[..end], positional) {
+                    let _ = request.data_bytes();
+                    let _ = request.check();
                 }
             }
         }

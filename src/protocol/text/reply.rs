@@ -41,22 +41,9 @@ pub const META_NOOP: &[u8] = b"MN\r\n";
 pub const VALUE_HEADER_BYTES_MAX: usize = 6 + 250 + 1 + 10 + 1 + 10 + 1 + 20 + 2;
 
 /// Writes `VALUE <key> <flags> <bytes>[ <cas>]` and the line end.
-#[inline(always)]
 pub fn value_header(key: &[u8], flags: u32, value_bytes: usize, cas: Option<u64>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
-    if flags == 0 && cas.is_none() && value_bytes < 10_000 {
-        // Nearly always. A copy of fixed size is two moves; what is too much is cut off.
-        let (text, length) = plain_header_end(value_bytes);
-        out.extend_from_slice(&text);
-        out.truncate(out.len() - text.len() + length);
-    } else {
-        header_end(flags, value_bytes, cas, out);
-    }
-}
-
-#[inline(never)]
-fn header_end(flags: u32, value_bytes: usize, cas: Option<u64>, out: &mut Vec<u8>) {
     out.push(b' ');
     number(u64::from(flags), out);
     out.push(b' ');
@@ -68,18 +55,47 @@ fn header_end(flags: u32, value_bytes: usize, cas: Option<u64>, out: &mut Vec<u8
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes a value without client flags: header, value and line end, and `END` behind it if it `is_last`. What nearly
+/// every get is answered with.
+#[inline(always)]
+pub fn plain_value(key: &[u8], value: &[u8], is_last: bool, out: &mut Vec<u8>) {
+    out.reserve(VALUE_HEADER_BYTES_MAX + value.len() + 2 + END.len());
+    if value.len() < 10_000 {
+        out.extend_from_slice(b"VALUE ");
+        out.extend_from_slice(key);
+        // A copy of fixed size is two moves; what is too much is cut off.
+        let (text, length) = plain_header_end(value.len());
+        out.extend_from_slice(&text);
+        out.truncate(out.len() - text.len() + length);
+    } else {
+        value_header(key, 0, value.len(), None, out);
+    }
+    out.extend_from_slice(value);
+    if is_last {
+        out.extend_from_slice(b"\r\nEND\r\n");
+    } else {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 /// ` 0 <bytes>` and the line end, for up to four digits, and its length.
 #[inline(always)]
 fn plain_header_end(value_bytes: usize) -> ([u8; 11], usize) {
-    let digits =
-        1 + usize::from(value_bytes >= 10) + usize::from(value_bytes >= 100) + usize::from(value_bytes >= 1000);
-    let pair = |number: usize| DIGIT_PAIRS.get(number).copied().unwrap_or_default();
-    let ([d0, d1], [d2, d3]) = (pair(value_bytes / 100), pair(value_bytes % 100));
-    // All four digits and the line end; shifting throws the leading zeros away.
-    let word = u64::from_le_bytes([d0, d1, d2, d3, b'\r', b'\n', 0, 0]) >> (8 * (4 - digits));
+    let (digits, length) = short_decimal(value_bytes, *b"\r\n");
     let mut text = *b" 0 \0\0\0\0\0\0\0\0";
-    text[3..].copy_from_slice(&word.to_le_bytes());
-    (text, 5 + digits)
+    text[3..].copy_from_slice(&digits);
+    (text, 5 + length)
+}
+
+/// The digits of a number below 10 000 with `ending` behind them, and how many digits there are.
+#[inline(always)]
+fn short_decimal(number: usize, ending: [u8; 2]) -> ([u8; 8], usize) {
+    let length = 1 + usize::from(number >= 10) + usize::from(number >= 100) + usize::from(number >= 1000);
+    let pair = |number: usize| DIGIT_PAIRS.get(number).copied().unwrap_or_default();
+    let ([d0, d1], [d2, d3], [e0, e1]) = (pair(number / 100), pair(number % 100), ending);
+    // All four digits; shifting throws the leading zeros away.
+    let word = u64::from_le_bytes([d0, d1, d2, d3, e0, e1, 0, 0]) >> (8 * (4 - length));
+    (word.to_le_bytes(), length)
 }
 
 /// `00` to `99`.
@@ -96,7 +112,13 @@ static DIGIT_PAIRS: [[u8; 2]; 100] = {
 /// Writes a number in decimal.
 #[inline]
 pub fn number(value: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    if value < 10_000 {
+        let (text, length) = short_decimal(value as usize, [0; 2]);
+        out.extend_from_slice(&text);
+        out.truncate(out.len() - text.len() + length);
+    } else {
+        out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    }
 }
 
 /// Writes `VERSION <version>` and the line end.
@@ -115,7 +137,23 @@ mod tests {
         let mut out = Vec::new();
         value_header(key.as_bytes(), flags, value_bytes, cas, &mut out);
         assert_eq!(String::from_utf8_lossy(&out), expected);
+        if flags == 0 && cas.is_none() && value_bytes < 1 << 20 {
+            for (is_last, ending) in [(false, "\r\n"), (true, "\r\nEND\r\n")] {
+                let mut whole = Vec::new();
+                plain_value(key.as_bytes(), &vec![b'v'; value_bytes], is_last, &mut whole);
+                assert_eq!(String::from_utf8_lossy(&whole), format!("{expected}{}{ending}", "v".repeat(value_bytes)));
+            }
+        }
         assert!(out.len() <= VALUE_HEADER_BYTES_MAX);
+    }
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for value in [0, 9, 10, 99, 100, 999, 1000, 9999, 10_000, u64::MAX] {
+            let mut out = b"x".to_vec();
+            number(value, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), format!("x{value}"));
+        }
     }
 
     #[test]
