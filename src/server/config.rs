@@ -93,6 +93,10 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
 /// How many partitions a store of `memory_limit_bytes` gets when no option says so: several per thread, so that locks
 /// do not meet, but few enough that each has pages for its slab classes. A power of two.
 pub fn partitions(memory_limit_bytes: usize, threads: usize) -> usize {
+    if threads <= 1 {
+        // Nobody else waits for the lock, and one partition can look for all keys of a batch at once.
+        return 1;
+    }
     let wanted = (memory_limit_bytes / BYTES_PER_PARTITION).clamp(1, 8 * threads.max(1));
     let wanted = wanted.min(PARTITIONS_MAX);
     1 << wanted.ilog2()
@@ -108,6 +112,7 @@ mod tests {
     #[test]
     fn partitions_follow_memory_and_threads() {
         assert_eq!(partitions(0, 4), 1);
+        assert_eq!(partitions(1 << 30, 1), 1);
         assert_eq!(partitions(64 << 20, 4), 4);
         assert_eq!(partitions(100 << 20, 4), 4);
         assert_eq!(partitions(1 << 30, 4), 32);
