@@ -80,6 +80,8 @@ pub struct Partition {
     cas_step: u64,
     pub(super) pins: Pins,
     pub(super) sweep: Sweep,
+    /// Coarse second of the last step of a key dump; 0 before the first.
+    pub(super) walked: u32,
     /// Items by size in units of 32 bytes, when sizes are tracked.
     pub(super) size_counts: Vec<u64>,
 }
@@ -107,6 +109,7 @@ impl Partition {
             cas_step: step,
             pins: Pins::default(),
             sweep: Sweep::default(),
+            walked: 0,
             size_counts: Vec::new(),
             shared,
         }
