@@ -86,6 +86,7 @@ impl Partition {
                 break;
             }
         }
+        self.charge_index();
         Activity::Some
     }
 

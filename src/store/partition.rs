@@ -69,6 +69,8 @@ impl ClassState {
 pub struct Partition {
     pub(super) shared: Arc<Shared>,
     pub(super) index: Index,
+    /// Bytes of the index that the page budget knows of.
+    index_charged: usize,
     pub(super) spans: Spans,
     pub(super) large: Slab<LargeValue>,
     /// By class id; entry 0 is unused.
@@ -100,6 +102,7 @@ impl Partition {
         let step = shared.config.partitions as u64;
         Self {
             index: Index::new(),
+            index_charged: 0,
             spans: Spans::new(&shared.bins),
             large: Slab::new(),
             classes: (0..classes).map(|_| ClassState::default()).collect(),
@@ -239,7 +242,9 @@ impl Partition {
         peers: Peers<'_>,
     ) -> Result<ItemId, StoreError> {
         if let Some(old) = self.find(key, hash)
-            && self.spans.place(old) == place
+            && let (class, bin) = self.spans.place(old)
+            && class == place.0
+            && self.shared.bins.row(class).is_near(place.1, bin)
         {
             // The same slot does: no allocation, no eviction, and the index stays as it is.
             self.unlink_from_list(old);
@@ -262,7 +267,17 @@ impl Partition {
             let (spans, hasher) = (&self.spans, &self.shared.hasher);
             self.index.grow(|other| if other == id { hash.0 } else { hasher.hash(Item(spans.slot(other)).key()).0 });
         }
+        if self.index.bytes() != self.index_charged {
+            self.charge_index();
+        }
         Ok(id)
+    }
+
+    /// Tells the page budget what the index takes now.
+    #[cold]
+    pub(super) fn charge_index(&mut self) {
+        self.shared.budget.resize_index(self.index_charged, self.index.bytes());
+        self.index_charged = self.index.bytes();
     }
 
     /// Takes an item out of everything and frees its memory.
