@@ -107,6 +107,7 @@ fn store_config(options: &Options) -> store::Config {
             0 => partitions(memory_limit_bytes, options.threads),
             count => count as usize,
         },
+        has_huge_pages: options.large_pages,
         has_size_tracking: options.track_sizes,
         has_slab_reassign: options.slab_reassign,
         malloced_bytes_initial: options.initial_malloc_bytes as usize,

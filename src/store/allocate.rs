@@ -24,16 +24,17 @@ pub(super) type Peers<'a> = &'a [CachePadded<Mutex<Partition>>];
 impl Partition {
     /// A slot of a bin of a class; class 0 is for heads of large items, which need no page.
     pub(super) fn allocate(&mut self, class: usize, bin: usize, now: Now, peers: Peers<'_>) -> Option<ItemId> {
-        if let Some(id) = self.spans.take(class, bin) {
+        let near = self.shared.bins.row(class).share_of(bin, 0);
+        if let Some(id) = self.spans.take_between(class, bin, near) {
             return Some(id);
         }
         if !self.tuning.is_segmented && class != 0 {
             self.reclaim_dead_tail(class, now);
         }
         if self.add_span(class, bin) {
-            return self.spans.take(class, bin);
+            return self.take_fitting(class, bin);
         }
-        if let Some(id) = self.take_roomier(class, bin) {
+        if let Some(id) = self.take_fitting(class, bin) {
             return Some(id);
         }
         self.classes[class].counters.direct_reclaims += 1;
@@ -41,20 +42,20 @@ impl Partition {
             if !self.evict_from(class, now) {
                 break;
             }
-            if let Some(id) = self.spans.take(class, bin).or_else(|| self.take_roomier(class, bin)) {
+            if let Some(id) = self.take_fitting(class, bin) {
                 return Some(id);
             }
             // A large value of this class may have gone, and its memory is the class' now.
             if self.add_span(class, bin) {
-                return self.spans.take(class, bin);
+                return self.take_fitting(class, bin);
             }
         }
         if self.shared.config.has_evictions && class != 0 {
-            let bytes = self.shared.bins.row(class).span_bytes();
+            let bytes = self.shared.bins.row(class).span_bytes(bin);
             // Evictions of large values of this class help as well: enough of them make a span.
             while self.free_span(class, bytes, now) || self.evict_from(class, now) {
                 if self.add_span(class, bin) {
-                    return self.spans.take(class, bin);
+                    return self.take_fitting(class, bin);
                 }
             }
             for peer in peers {
@@ -63,7 +64,7 @@ impl Partition {
                     .is_some_and(|mut peer| peer.free_span(class, bytes, now) || peer.evict_from(class, now))
                 {
                     if self.add_span(class, bin) {
-                        return self.spans.take(class, bin);
+                        return self.take_fitting(class, bin);
                     }
                 }
             }
@@ -72,22 +73,25 @@ impl Partition {
         None
     }
 
-    fn take_roomier(&mut self, class: usize, bin: usize) -> Option<ItemId> {
-        let count = self.shared.bins.row(class).count();
-        (bin + 1..count).find_map(|roomier| self.spans.take(class, roomier))
+    /// A slot of the smallest bin that has a free one and whose slots are large enough.
+    fn take_fitting(&mut self, class: usize, bin: usize) -> Option<ItemId> {
+        self.spans.take_between(class, bin, self.shared.bins.row(class).count() - 1)
     }
 
-    /// Adds a span to a bin if the class may have more memory.
+    /// Adds a span for items of a bin if the class may have more memory.
     fn add_span(&mut self, class: usize, bin: usize) -> bool {
-        let row = self.shared.bins.row(class);
-        let bytes = row.span_bytes();
-        if !self.spans.has_number() || (class != 0 && !self.take_budget(class, bytes)) {
+        if !self.spans.has_number() {
             return false;
         }
-        let slot_bytes = row.slot_bytes(bin);
+        let row = self.shared.bins.row(class);
+        let bin = self.spans.choose_bin(row, class, bin);
+        let bytes = row.span_bytes(bin);
+        if class != 0 && !self.take_budget(class, bytes) {
+            return false;
+        }
         match self.shared.budget.map(bytes) {
             Some(memory) => {
-                self.spans.add(memory, class, bin, slot_bytes);
+                self.spans.add(memory, class, bin, row.slot_bytes(bin));
                 true
             }
             None => {
@@ -206,7 +210,7 @@ impl Partition {
         }
         let donor = (1..self.classes.len())
             .filter(|&other| other != class && self.spans.count(other) > 0)
-            .max_by_key(|&other| self.spans.count(other) * self.shared.bins.row(other).span_bytes());
+            .max_by_key(|&other| self.spans.bytes(other));
         let Some(donor) = donor else { return false };
         let mut freed = 0;
         while freed < bytes {

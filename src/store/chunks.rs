@@ -9,10 +9,9 @@
 
 use slab::Slab;
 
-use crate::base::sizes::PAGE_BYTES;
 use crate::base::sync::{Arc, Mutex};
 
-use super::slab::budget::Budget;
+use super::slab::budget::{Budget, PAGE_MEMORY_BYTES};
 use super::slab::classes::ClassTable;
 use super::value::{Chunk, ChunkHome, LargeBuffer};
 
@@ -44,7 +43,7 @@ impl ChunkPool {
 
     /// Budget one chunk of a class takes.
     pub fn cost(&self, class: usize) -> usize {
-        PAGE_BYTES / self.classes.chunks_per_page(class)
+        PAGE_MEMORY_BYTES / self.classes.chunks_per_page(class)
     }
 
     /// The classes of the chunks for a value in an item of `item_bytes`, in order: `count` of the first class, then one
@@ -180,11 +179,12 @@ pub struct Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::sizes::PAGE_BYTES;
     use crate::store::config::Config;
 
     fn pool(pages: usize) -> Arc<ChunkPool> {
         let classes = ClassTable::new(&Config { slab_chunk_max: 16384, ..Config::default() });
-        let budget = Arc::new(Budget::new(pages * PAGE_BYTES, 0, classes.largest() + 1));
+        let budget = Arc::new(Budget::new(pages * PAGE_BYTES, 0, classes.largest() + 1, false));
         ChunkPool::new(classes, budget)
     }
 
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(pool.counts(23), (64, 64));
         // The free ones are the younger page's; the oldest page goes, and its live chunks stay.
         assert_eq!(pool.release_page(23, 64), Some(64));
-        assert_eq!((pool.counts(23), pool.budget.counts().used[23]), ((64, 0), PAGE_BYTES));
+        assert_eq!((pool.counts(23), pool.budget.counts().used[23]), ((64, 0), PAGE_MEMORY_BYTES));
         drop(taken);
         assert_eq!(pool.release_page(23, 64), Some(0));
         assert_eq!(pool.budget.counts().used[23], 0);

@@ -24,6 +24,8 @@ pub struct Config {
     pub has_cas: bool,
     /// Number of partitions; a power of two, 1 to [`PARTITIONS_MAX`].
     pub partitions: usize,
+    /// `-L`: larger spans, in huge pages where the system has them.
+    pub has_huge_pages: bool,
     /// `-o track_sizes`.
     pub has_size_tracking: bool,
     /// `-o slab_reassign`.
@@ -46,6 +48,7 @@ impl Default for Config {
             has_evictions: true,
             has_cas: true,
             partitions: 1,
+            has_huge_pages: false,
             has_size_tracking: false,
             has_slab_reassign: true,
             malloced_bytes_initial: 0,

@@ -1,7 +1,7 @@
 //! Numbers that name things inside a partition.
 
 /// Bits of an [`ItemId`] that name the slot in its span.
-pub const SLOT_BITS: u32 = 11;
+pub const SLOT_BITS: u32 = 15;
 
 /// Most slots in a span.
 pub const SLOTS_MAX: usize = 1 << SLOT_BITS;

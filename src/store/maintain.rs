@@ -18,6 +18,12 @@ const CRAWL_BUCKETS: usize = 256;
 /// Moves of tails that a store does for its own class.
 const SETTLE_MOVES: usize = 2;
 
+/// Buckets by which the index shrinks in a step.
+const SHRINK_BUCKETS: usize = 256;
+
+/// Seconds after a step of a key dump in which it is taken to be under way.
+const WALK_SECONDS_MAX: u32 = 600;
+
 /// Seconds between sweeps that nobody asked for.
 const SWEEP_INTERVAL_SECONDS: u32 = 60;
 
@@ -62,7 +68,23 @@ impl Partition {
                 activity = activity.max(self.maintain_class(class, now));
             }
         }
-        activity.max(self.crawl_step(now))
+        activity = activity.max(self.crawl_step(now));
+        activity.max(self.shrink_index(now))
+    }
+
+    /// Gives memory of the index back when most items have gone, but not under a walk, which would miss items.
+    fn shrink_index(&mut self, now: Now) -> Activity {
+        let is_walked = self.walked != 0 && now.seconds.saturating_sub(self.walked) < WALK_SECONDS_MAX;
+        if !self.index.is_sparse() || is_walked || self.is_crawling() {
+            return Activity::Idle;
+        }
+        for _ in 0..SHRINK_BUCKETS {
+            if !self.index.is_sparse() || !self.index.shrink() {
+                break;
+            }
+        }
+        self.charge_index();
+        Activity::Some
     }
 
     fn maintain_class(&mut self, class: usize, now: Now) -> Activity {

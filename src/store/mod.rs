@@ -48,7 +48,7 @@ use maintain::Activity;
 use mover::Mover;
 use partition::{Partition, Shared};
 use slab::bins::BinTable;
-use slab::budget::Budget;
+use slab::budget::{Budget, PAGE_MEMORY_BYTES};
 use slab::classes::ClassTable;
 use snapshot::{ClassSnapshot, Snapshot};
 use value::LargeBuffer;
@@ -123,8 +123,9 @@ impl Store {
     /// A store with `config`; evictions are told to `events`.
     pub fn new(config: Config, events: Arc<EventHub>) -> Self {
         let classes = ClassTable::new(&config);
-        let bins = BinTable::new(&classes);
-        let budget = Arc::new(Budget::new(config.memory_limit_bytes, config.malloced_bytes_initial, bins.classes()));
+        let bins = BinTable::new(&classes, config.memory_limit_bytes, config.has_huge_pages);
+        let (limit, initial) = (config.memory_limit_bytes, config.malloced_bytes_initial);
+        let budget = Arc::new(Budget::new(limit, initial, bins.classes(), config.has_huge_pages));
         let count = config.partitions.next_power_of_two();
         let tuning = config.tuning.clone();
         let shared = Arc::new(Shared {
@@ -489,7 +490,7 @@ impl Store {
         for class in &mut snapshot.classes {
             let number = usize::from(class.class);
             let (live, free) = self.shared.chunks.counts(number);
-            let unspent = (counts.pages[number] * crate::base::sizes::PAGE_BYTES).saturating_sub(counts.used[number]);
+            let unspent = (counts.pages[number] * PAGE_MEMORY_BYTES).saturating_sub(counts.used[number]);
             class.pages = counts.pages[number];
             class.used_chunks += live;
             class.free_chunks += free + unspent / class.chunk_bytes;

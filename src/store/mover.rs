@@ -12,7 +12,7 @@ use crate::stats::events::class as event_class;
 use super::Store;
 use super::automove::{Automove, Sample};
 use super::maintain::{Evacuated, Tally};
-use super::slab::budget::PageCounts;
+use super::slab::budget::{PAGE_MEMORY_BYTES, PageCounts};
 use super::slab::spans::{SpanFacts, Spans};
 
 /// Most items moved in a step.
@@ -209,7 +209,7 @@ impl Store {
             job.pages = 1;
             return Step::Ready;
         }
-        let allowed = counts.pages[job.source].saturating_sub(1) * PAGE_BYTES;
+        let allowed = counts.pages[job.source].saturating_sub(1) * PAGE_MEMORY_BYTES;
         let excess = counts.used[job.source].saturating_sub(allowed);
         if excess == 0 {
             return Step::Ready;
@@ -284,7 +284,7 @@ impl Store {
             return;
         }
         let counts = self.shared.budget.counts();
-        let excess = (counts.malloced_bytes.saturating_sub(counts.limit_bytes)).div_ceil(PAGE_BYTES);
+        let excess = (counts.malloced_bytes.saturating_sub(counts.page_limit_bytes)).div_ceil(PAGE_BYTES);
         if excess == 0 {
             mover.is_shrinking = false;
             mover.excess_since = 0;
@@ -314,7 +314,7 @@ impl Store {
         let mut samples: Vec<Sample> = vec![Sample::default(); counts.pages.len()];
         for (class, sample) in samples.iter_mut().enumerate().skip(1) {
             sample.pages = counts.pages[class];
-            let unspent = (counts.pages[class] * PAGE_BYTES).saturating_sub(counts.used[class]);
+            let unspent = (counts.pages[class] * PAGE_MEMORY_BYTES).saturating_sub(counts.used[class]);
             let free = self.shared.chunks.counts(class).1 * self.shared.chunks.cost(class);
             sample.free_pages = (unspent + free) as f64 / PAGE_BYTES as f64;
         }

@@ -69,6 +69,8 @@ impl ClassState {
 pub struct Partition {
     pub(super) shared: Arc<Shared>,
     pub(super) index: Index,
+    /// Bytes of the index that the page budget knows of.
+    index_charged: usize,
     pub(super) spans: Spans,
     pub(super) large: Slab<LargeValue>,
     /// By class id; entry 0 is unused.
@@ -80,6 +82,8 @@ pub struct Partition {
     cas_step: u64,
     pub(super) pins: Pins,
     pub(super) sweep: Sweep,
+    /// Coarse second of the last step of a key dump; 0 before the first.
+    pub(super) walked: u32,
     /// Items by size in units of 32 bytes, when sizes are tracked.
     pub(super) size_counts: Vec<u64>,
 }
@@ -98,6 +102,7 @@ impl Partition {
         let step = shared.config.partitions as u64;
         Self {
             index: Index::new(),
+            index_charged: 0,
             spans: Spans::new(&shared.bins),
             large: Slab::new(),
             classes: (0..classes).map(|_| ClassState::default()).collect(),
@@ -107,6 +112,7 @@ impl Partition {
             cas_step: step,
             pins: Pins::default(),
             sweep: Sweep::default(),
+            walked: 0,
             size_counts: Vec::new(),
             shared,
         }
@@ -316,7 +322,7 @@ impl Partition {
         let shape =
             Shape { key_bytes: key.len(), tail_bytes, has_flags: new.flags != 0, has_wide_cas: item::is_wide_cas(cas) };
         let bin = self.shared.bins.row(slot_class).bin_of(shape.bytes());
-        let id = if !old.is_none() && self.spans.place(old) == (slot_class, bin) {
+        let id = if !old.is_none() && self.is_place_for(old, slot_class, bin) {
             // The same slot does: no allocation, no eviction, and the index stays as it is.
             self.unlink_from_list(old);
             self.drop_large(old);
@@ -343,6 +349,13 @@ impl Partition {
             self.settle(facts.class, now);
         }
         Ok((id, if self.shared.config.has_cas { cas } else { 0 }))
+    }
+
+    /// Whether an item's slot will do for another of this class and bin.
+    #[inline]
+    fn is_place_for(&self, id: ItemId, class: usize, bin: usize) -> bool {
+        let (old_class, old_bin) = self.spans.place(id);
+        old_class == class && self.shared.bins.row(class).is_near(bin, old_bin)
     }
 
     /// A new slot for the key, which the index points to; the present item is gone when this succeeds.
@@ -372,7 +385,17 @@ impl Partition {
             self.index
                 .grow(|other| if other == id { hash.0 } else { hasher.hash(Item::new(spans.slot(other)).key()).0 });
         }
+        if self.index.bytes() != self.index_charged {
+            self.charge_index();
+        }
         Ok(id)
+    }
+
+    /// Tells the page budget what the index takes now.
+    #[cold]
+    pub(super) fn charge_index(&mut self) {
+        self.shared.budget.resize_index(self.index_charged, self.index.bytes());
+        self.index_charged = self.index.bytes();
     }
 
     /// Takes an item out of everything and frees its memory.

@@ -5,12 +5,22 @@
 //! large values. The rules for giving out pages are memcached's: from the pool; below the limit; and the first page of a
 //! class even above it.
 //!
+//! What is beside the items: memcached takes a hash table, chunk ends and thread structures on top of the limit, 2 to 8
+//! percent of it. Here a page stands for a little more than 1 MiB, and the indexes of the partitions may have
+//! [`INDEX_SHARE`] of the limit and a page on top; for what they take above that, classes may have fewer pages.
+//!
 //! Lock order: a partition's lock, then this one. Taken once per span or chunk, never per request.
 
 use memmap2::MmapMut;
 
 use crate::base::sizes::PAGE_BYTES;
 use crate::base::sync::Mutex;
+
+/// Memory that a page stands for.
+pub const PAGE_MEMORY_BYTES: usize = PAGE_BYTES + 6 * 1024;
+
+/// The indexes may have one part in so many of the limit on top of it, and a page.
+const INDEX_SHARE: usize = 64;
 
 /// Pages by class; see the module comment.
 pub struct Budget {
@@ -23,7 +33,7 @@ struct State {
     initial_bytes: usize,
     /// Pages by class; class 0 is unused.
     pages: Vec<usize>,
-    /// Bytes in use by class: used[c] <= pages[c] * PAGE_BYTES, but for a short time after a page was taken away.
+    /// Bytes in use by class: used[c] <= pages[c] * PAGE_MEMORY_BYTES, but for a short time after a page was taken away.
     used: Vec<usize>,
     /// Free pages that belong to no class.
     pool: usize,
@@ -31,24 +41,39 @@ struct State {
     spare: Vec<MmapMut>,
     /// Bytes of all mapped spans, the spare ones included.
     mapped: usize,
+    /// Bytes of the partitions' indexes.
+    index_bytes: usize,
+    /// Spans are to be in huge pages.
+    is_huge: bool,
 }
 
 impl State {
+    fn pages(&self) -> usize {
+        self.pages.iter().sum::<usize>() + self.pool
+    }
+
     fn malloced(&self) -> usize {
-        self.initial_bytes + (self.pages.iter().sum::<usize>() + self.pool) * PAGE_BYTES
+        self.initial_bytes + self.pages() * PAGE_BYTES
+    }
+
+    /// The limit without the pages that the indexes have taken.
+    fn page_limit(&self) -> usize {
+        let allowed = self.limit_bytes / INDEX_SHARE + PAGE_BYTES;
+        let excess = self.index_bytes.saturating_sub(allowed) / PAGE_BYTES * PAGE_BYTES;
+        self.limit_bytes.saturating_sub(excess)
     }
 
     fn is_full(&self) -> bool {
-        self.malloced() + PAGE_BYTES > self.limit_bytes
+        self.malloced() + PAGE_BYTES > self.page_limit()
     }
 
     fn has_room(&self, class: usize, bytes: usize) -> bool {
-        self.used[class] + bytes <= self.pages[class] * PAGE_BYTES
+        self.used[class] + bytes <= self.pages[class] * PAGE_MEMORY_BYTES
     }
 
     /// Unmaps spare spans while more is mapped than the pages stand for.
     fn trim(&mut self, wanted: usize) {
-        let allowed = self.malloced() - self.initial_bytes;
+        let allowed = self.pages() * PAGE_MEMORY_BYTES;
         while self.mapped + wanted > allowed {
             let Some(span) = self.spare.pop() else { return };
             self.mapped -= span.len();
@@ -69,18 +94,21 @@ pub struct PageCounts {
     pub malloced_bytes: usize,
     /// The limit.
     pub limit_bytes: usize,
+    /// What of the limit pages may take: less, when the indexes are large.
+    pub page_limit_bytes: usize,
 }
 
 impl PageCounts {
     /// Whether no further page fits below the limit.
     pub fn is_full(&self) -> bool {
-        self.malloced_bytes + PAGE_BYTES > self.limit_bytes
+        self.malloced_bytes + PAGE_BYTES > self.page_limit_bytes
     }
 }
 
 impl Budget {
-    /// A budget of `limit_bytes` for `classes` classes (class 0 included).
-    pub fn new(limit_bytes: usize, initial_bytes: usize, classes: usize) -> Self {
+    /// A budget of `limit_bytes` for `classes` classes (class 0 included). With `is_huge` the system is asked to put spans
+    /// in huge pages.
+    pub fn new(limit_bytes: usize, initial_bytes: usize, classes: usize, is_huge: bool) -> Self {
         let state = State {
             limit_bytes,
             initial_bytes,
@@ -89,6 +117,8 @@ impl Budget {
             pool: 0,
             spare: Vec::new(),
             mapped: 0,
+            index_bytes: 0,
+            is_huge,
         };
         Self { state: Mutex::new(state) }
     }
@@ -136,6 +166,10 @@ impl Budget {
         }
         state.trim(bytes);
         let span = MmapMut::map_anon(bytes).ok()?;
+        if state.is_huge {
+            // A wish: a system without huge pages serves as well.
+            let _ = span.advise(memmap2::Advice::HugePage);
+        }
         state.mapped += bytes;
         Some(span)
     }
@@ -157,14 +191,14 @@ impl Budget {
             }
             state.pool -= 1;
         } else {
-            if state.pages[source] == 0 || state.used[source] > (state.pages[source] - 1) * PAGE_BYTES {
+            if state.pages[source] == 0 || state.used[source] > (state.pages[source] - 1) * PAGE_MEMORY_BYTES {
                 return false;
             }
             state.pages[source] -= 1;
         }
         if target != 0 {
             state.pages[target] += 1;
-        } else if state.malloced() + PAGE_BYTES <= state.limit_bytes {
+        } else if !state.is_full() {
             state.pool += 1;
         } else {
             state.trim(0);
@@ -172,11 +206,17 @@ impl Budget {
         true
     }
 
+    /// An index that took `before` bytes takes `after` now.
+    pub fn resize_index(&self, before: usize, after: usize) {
+        let state = &mut *self.state.lock();
+        state.index_bytes = state.index_bytes + after - before;
+    }
+
     /// Sets the limit; pages above it go back by and by.
     pub fn set_limit(&self, bytes: usize) {
         let state = &mut *self.state.lock();
         state.limit_bytes = bytes;
-        while state.pool > 0 && state.malloced() > bytes {
+        while state.pool > 0 && state.malloced() > state.page_limit() {
             state.pool -= 1;
         }
         state.trim(0);
@@ -191,6 +231,7 @@ impl Budget {
             pool: state.pool,
             malloced_bytes: state.malloced(),
             limit_bytes: state.limit_bytes,
+            page_limit_bytes: state.page_limit(),
         }
     }
 }
@@ -201,37 +242,51 @@ mod tests {
 
     #[test]
     fn a_class_gets_its_first_page_above_the_limit() {
-        let budget = Budget::new(2 * PAGE_BYTES, 0, 4);
-        assert!(budget.take(1, PAGE_BYTES) && budget.take(1, PAGE_BYTES));
+        let budget = Budget::new(2 * PAGE_BYTES, 0, 4, false);
+        assert!(budget.take(1, PAGE_MEMORY_BYTES) && budget.take(1, PAGE_MEMORY_BYTES));
         assert!(!budget.take(1, 1));
         assert!(budget.take(2, 64 << 10));
-        assert!(budget.take(2, PAGE_BYTES - (64 << 10)));
+        assert!(budget.take(2, PAGE_MEMORY_BYTES - (64 << 10)));
         assert!(!budget.take(2, 1));
         assert_eq!(budget.counts().malloced_bytes, 3 * PAGE_BYTES);
     }
 
     #[test]
     fn pages_go_to_the_pool_only_below_the_limit() {
-        let budget = Budget::new(2 * PAGE_BYTES, 0, 4);
-        assert!(budget.take(1, 2 * PAGE_BYTES) && budget.take(2, 1));
+        let budget = Budget::new(2 * PAGE_BYTES, 0, 4, false);
+        assert!(budget.take(1, 2 * PAGE_MEMORY_BYTES) && budget.take(2, 1));
         assert!(!budget.move_page(1, 0));
-        budget.give_back(1, 2 * PAGE_BYTES);
+        budget.give_back(1, 2 * PAGE_MEMORY_BYTES);
         assert!(budget.move_page(1, 0));
         assert_eq!((budget.counts().pool, budget.counts().malloced_bytes), (0, 2 * PAGE_BYTES));
         assert!(budget.move_page(1, 0));
         assert_eq!((budget.counts().pool, budget.counts().malloced_bytes), (1, 2 * PAGE_BYTES));
-        assert!(budget.take(3, PAGE_BYTES));
+        assert!(budget.take(3, PAGE_MEMORY_BYTES));
         assert_eq!(budget.counts().pool, 0);
     }
 
     #[test]
     fn spans_are_reused_and_given_back() {
-        let budget = Budget::new(2 * PAGE_BYTES, 0, 2);
+        let budget = Budget::new(2 * PAGE_BYTES, 0, 2, false);
         assert!(budget.take(1, 64 << 10));
         let span = budget.map(64 << 10).expect("memory");
         budget.unmap(span);
         assert_eq!(budget.state.lock().spare.len(), 1);
         assert!(budget.map(64 << 10).is_some());
         assert!(budget.state.lock().spare.is_empty());
+    }
+
+    #[test]
+    fn a_large_index_takes_pages() {
+        let budget = Budget::new(64 * PAGE_BYTES, 0, 2, false);
+        budget.resize_index(0, 2 * PAGE_BYTES);
+        assert!(budget.take(1, 60 * PAGE_MEMORY_BYTES));
+        budget.resize_index(2 * PAGE_BYTES, 5 * PAGE_BYTES);
+        assert_eq!((budget.counts().page_limit_bytes, budget.counts().limit_bytes), (61 << 20, 64 << 20));
+        assert!(budget.take(1, PAGE_MEMORY_BYTES));
+        assert!(!budget.take(1, PAGE_MEMORY_BYTES));
+        budget.resize_index(5 * PAGE_BYTES, 0);
+        assert!(budget.take(1, 3 * PAGE_MEMORY_BYTES));
+        assert!(!budget.take(1, 1));
     }
 }

@@ -11,7 +11,7 @@ use memmap2::MmapMut;
 
 use super::super::ids::{ItemId, SLOTS_MAX, SPANS_MAX};
 use super::super::item;
-use super::bins::BinTable;
+use super::bins::{BINS_MAX, BinRow, BinTable};
 
 /// A span's head.
 struct Span {
@@ -46,14 +46,23 @@ pub struct Spans {
     vacant: Vec<u32>,
     /// By class and bin: first span with a free slot; 0 is none.
     open: Vec<Vec<u32>>,
+    /// By class: bit n is set when bin n has a span with a free slot.
+    open_bins: Vec<u64>,
+    /// By class: the bin for which a span was wanted last.
+    wanted: Vec<u8>,
     /// Spans by class.
     counts: Vec<usize>,
+    /// Bytes of spans by class.
+    bytes: Vec<usize>,
     /// Free slots by class, in bytes.
     free_bytes: Vec<usize>,
     /// Live slots by class.
     used: Vec<usize>,
     assigned: u64,
 }
+
+/// `open_bins` has a bit for each.
+const _: () = assert!(BINS_MAX <= u64::BITS as usize);
 
 /// What a span holds, for the mover.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +83,10 @@ impl Spans {
             spans: vec![Span::vacant()],
             vacant: Vec::new(),
             open: (0..classes).map(|class| vec![0; bins.row(class).count()]).collect(),
+            open_bins: vec![0; classes],
+            wanted: vec![u8::MAX; classes],
             counts: vec![0; classes],
+            bytes: vec![0; classes],
             free_bytes: vec![0; classes],
             used: vec![0; classes],
             assigned: 0,
@@ -115,6 +127,11 @@ impl Spans {
         self.counts[class]
     }
 
+    /// Bytes of a class' spans.
+    pub fn bytes(&self, class: usize) -> usize {
+        self.bytes[class]
+    }
+
     /// Bytes of free slots of a class.
     pub fn free_bytes(&self, class: usize) -> usize {
         self.free_bytes[class]
@@ -142,6 +159,7 @@ impl Spans {
         };
         self.assigned += 1;
         self.counts[class] += 1;
+        self.bytes[class] += memory.len();
         self.free_bytes[class] += slots * slot_bytes;
         self.spans[number] = Span {
             memory: Some(memory),
@@ -167,8 +185,24 @@ impl Spans {
             self.free_bytes[class] -= free;
         }
         self.counts[class] -= 1;
+        self.bytes[class] -= memory.len();
         self.vacant.push(number as u32);
         Some(memory)
+    }
+
+    /// The bin to give a span to that is wanted for items of `bin`: that very one when the last span of the class was
+    /// wanted for it too (values of one size fill their slots to the byte), else one that similar items share.
+    pub fn choose_bin(&mut self, row: &BinRow, class: usize, bin: usize) -> usize {
+        let last = std::mem::replace(&mut self.wanted[class], bin as u8);
+        if usize::from(last) == bin { bin } else { row.share_of(bin, self.counts[class]) }
+    }
+
+    /// Takes a free slot of the smallest bin from `least` to `most` that has one.
+    #[inline]
+    pub fn take_between(&mut self, class: usize, least: usize, most: usize) -> Option<ItemId> {
+        let bins = self.open_bins[class] >> least;
+        let bin = least + bins.trailing_zeros() as usize;
+        if bins == 0 || bin > most { None } else { self.take(class, bin) }
     }
 
     /// Takes a free slot of a bin.
@@ -295,6 +329,7 @@ impl Spans {
             self.spans[first as usize].prev = number as u32;
         }
         self.open[class][bin] = number as u32;
+        self.open_bins[class] |= 1 << bin;
     }
 
     fn unlist(&mut self, number: usize) {
@@ -306,6 +341,9 @@ impl Spans {
         let (class, bin, next, prev) = (usize::from(span.class), usize::from(span.bin), span.next, span.prev);
         if prev == 0 {
             self.open[class][bin] = next;
+            if next == 0 {
+                self.open_bins[class] &= !(1 << bin);
+            }
         } else {
             self.spans[prev as usize].next = next;
         }
@@ -343,7 +381,7 @@ mod tests {
 
     #[test]
     fn slots_are_taken_and_given_back() {
-        let bins = BinTable::new(&ClassTable::new(&Config::default()));
+        let bins = BinTable::new(&ClassTable::new(&Config::default()), 64 << 20, false);
         let mut spans = Spans::new(&bins);
         let slot_bytes = bins.row(1).slot_bytes(2);
         assert!(spans.take(1, 2).is_none());
