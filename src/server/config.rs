@@ -93,17 +93,23 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
 /// How many partitions a store of `memory_limit_bytes` gets when no option says so: several per thread, so that locks
 /// do not meet, but few enough that each has pages for its slab classes. A power of two.
 pub fn partitions(memory_limit_bytes: usize, threads: usize) -> usize {
-    if threads <= 1 {
+    let least = memory_limit_bytes.div_ceil(PARTITION_BYTES_MAX).next_power_of_two();
+    let wanted = match threads {
         // Nobody else waits for the lock, and one partition can look for all keys of a batch at once.
-        return 1;
-    }
-    let wanted = (memory_limit_bytes / BYTES_PER_PARTITION).clamp(1, 8 * threads.max(1));
-    let wanted = wanted.min(PARTITIONS_MAX);
-    1 << wanted.ilog2()
+        0 | 1 => 1,
+        _ => (memory_limit_bytes / PARTITION_BYTES_MIN).clamp(1, 8 * threads),
+    };
+    (1 << wanted.ilog2()).max(least).min(PARTITIONS_MAX)
 }
 
 /// Least memory of a partition.
-const BYTES_PER_PARTITION: usize = 16 << 20;
+const PARTITION_BYTES_MIN: usize = 16 << 20;
+
+/// Most memory of a partition, whose items are known by 32-bit numbers.
+const PARTITION_BYTES_MAX: usize = 32 << 30;
+
+/// Memory limit from which on huge pages are asked for without `-L`: a smaller cache is found without them.
+pub(super) const HUGE_PAGES_LIMIT_MIN: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -116,7 +122,8 @@ mod tests {
         assert_eq!(partitions(64 << 20, 4), 4);
         assert_eq!(partitions(100 << 20, 4), 4);
         assert_eq!(partitions(1 << 30, 4), 32);
-        assert_eq!(partitions(1 << 40, 3), 16);
+        assert_eq!(partitions(1 << 40, 1), 32);
+        assert_eq!(partitions(1 << 40, 3), 32);
         assert_eq!(partitions(1 << 50, 1000), 1024);
     }
 }

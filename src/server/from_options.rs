@@ -9,7 +9,7 @@ use crate::options::{self, Host, Options, Port};
 use crate::sys::error_text;
 use crate::{command, store};
 
-use super::config::{Config, ListenItem, LoadLogins, UnixSocket, partitions};
+use super::config::{Config, HUGE_PAGES_LIMIT_MIN, ListenItem, LoadLogins, UnixSocket, partitions};
 
 /// memcached's read buffer: the unit of `read_buf_mem_limit`.
 const READ_BUFFER_BYTES: u64 = 16 * 1024;
@@ -107,7 +107,7 @@ fn store_config(options: &Options) -> store::Config {
             0 => partitions(memory_limit_bytes, options.threads),
             count => count as usize,
         },
-        has_huge_pages: options.large_pages,
+        has_huge_pages: options.large_pages || memory_limit_bytes >= HUGE_PAGES_LIMIT_MIN,
         has_size_tracking: options.track_sizes,
         has_slab_reassign: options.slab_reassign,
         malloced_bytes_initial: options.initial_malloc_bytes as usize,

@@ -10,6 +10,7 @@ use super::ids::ItemId;
 use super::item;
 use super::lru::Segment;
 use super::partition::Partition;
+use super::slab::regions::Part;
 
 /// Evictions of items in slots too small before a whole span is freed instead.
 const EVICTIONS_MAX: usize = 16;
@@ -89,9 +90,10 @@ impl Partition {
         if class != 0 && !self.take_budget(class, bytes) {
             return false;
         }
-        match self.shared.budget.map(bytes) {
-            Some(memory) => {
-                self.spans.add(memory, class, bin, row.slot_bytes(bin));
+        let slot_bytes = row.slot_bytes(bin);
+        match self.take_part(bytes) {
+            Some(part) => {
+                self.spans.add(part, class, bin, slot_bytes);
                 true
             }
             None => {
@@ -101,6 +103,15 @@ impl Partition {
                 false
             }
         }
+    }
+
+    /// Memory for a span, from the partition's regions or a new one.
+    fn take_part(&mut self, bytes: usize) -> Option<Part> {
+        if let Some(part) = self.spans.take_part(bytes) {
+            return Some(part);
+        }
+        self.spans.add_region(self.shared.budget.map(bytes)?);
+        self.spans.take_part(bytes)
     }
 
     fn take_budget(&self, class: usize, bytes: usize) -> bool {
@@ -237,9 +248,10 @@ impl Partition {
 
     /// Takes an empty span away and gives its memory up; returns its size, which its class still has to be credited.
     pub(super) fn release_span(&mut self, span: usize) -> Option<usize> {
-        let memory = self.spans.remove(span)?;
-        let bytes = memory.len();
-        self.shared.budget.unmap(memory);
+        let (bytes, region) = self.spans.remove(span)?;
+        if let Some(memory) = region {
+            self.shared.budget.unmap(memory);
+        }
         Some(bytes)
     }
 

@@ -24,7 +24,7 @@ pub struct Config {
     pub has_cas: bool,
     /// Number of partitions; a power of two, 1 to [`PARTITIONS_MAX`].
     pub partitions: usize,
-    /// `-L`: larger spans, in huge pages where the system has them.
+    /// Memory is taken in huge pages, where the system has them.
     pub has_huge_pages: bool,
     /// `-o track_sizes`.
     pub has_size_tracking: bool,

@@ -123,7 +123,7 @@ impl Store {
     /// A store with `config`; evictions are told to `events`.
     pub fn new(config: Config, events: Arc<EventHub>) -> Self {
         let classes = ClassTable::new(&config);
-        let bins = BinTable::new(&classes, config.memory_limit_bytes, config.has_huge_pages);
+        let bins = BinTable::new(&classes, config.memory_limit_bytes);
         let (limit, initial) = (config.memory_limit_bytes, config.malloced_bytes_initial);
         let budget = Arc::new(Budget::new(limit, initial, bins.classes(), config.has_huge_pages));
         let count = config.partitions.next_power_of_two();

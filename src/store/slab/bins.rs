@@ -5,6 +5,7 @@
 use super::super::ids::SLOTS_MAX;
 use super::super::item::{HEAD_BYTES_MAX, HEADER_BYTES};
 use super::classes::ClassTable;
+use super::regions::{GRANULE_BYTES, REGION_BYTES_MAX};
 
 /// Most bins of a class; the steps between small ones have [`STEP_BYTES_MIN`].
 pub const BINS_MAX: usize = 64;
@@ -27,21 +28,18 @@ const NOMINAL_OVERHEAD_MIN: usize = 48 + 1 + 2 - HEADER_BYTES - 8;
 /// Heads of large items are in class 0, in slots of these steps.
 const HEAD_STEP_BYTES: usize = 64;
 
-/// The memory limit over this is the size of a span, more or less; so there are some thousands of them, whatever the
-/// limit: few enough for the system, which counts mappings, and enough for all bins of all partitions.
+/// The memory limit over this is the size of a span, more or less; so there are some thousands of them: few enough to
+/// look through, and enough for all bins of all partitions.
 const SPANS_NOMINAL: usize = 4096;
 
 /// Smallest size of a span, more or less.
 const SPAN_BYTES_MIN: usize = 64 * 1024;
 
-/// Largest size of a span, more or less, and a huge page.
-const SPAN_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Largest size of a span, more or less: several fit into a region.
+const SPAN_BYTES_MAX: usize = REGION_BYTES_MAX / 4;
 
 /// Slots that are a little less than whole pages may have spans up to this size.
 const AWKWARD_SPAN_BYTES_MAX: usize = 384 * 1024;
-
-/// Spans are whole pages of the system.
-const SYSTEM_PAGE_BYTES: usize = 4096;
 
 /// A span's end that belongs to no slot may be one part in so many.
 const TAIL_PARTS: usize = 512;
@@ -106,7 +104,7 @@ fn fitting_span(slot_bytes: usize, least_bytes: usize) -> usize {
     let most = (2 * least).max(AWKWARD_SPAN_BYTES_MAX / slot_bytes).min(SLOTS_MAX);
     let mut best = (0, 0);
     for slots in least..=most {
-        let bytes = (slots * slot_bytes).next_multiple_of(SYSTEM_PAGE_BYTES);
+        let bytes = (slots * slot_bytes).next_multiple_of(GRANULE_BYTES);
         let tail = bytes - slots * slot_bytes;
         if tail * TAIL_PARTS <= bytes {
             return bytes;
@@ -129,10 +127,9 @@ pub struct BinTable {
 
 impl BinTable {
     /// The bins for a class table and a memory limit; classes whose items are never kept inline have bins too, which
-    /// stay unused. `is_huge` asks for spans of a huge page.
-    pub fn new(classes: &ClassTable, limit_bytes: usize, is_huge: bool) -> Self {
-        let nominal = (limit_bytes / SPANS_NOMINAL).clamp(SPAN_BYTES_MIN, SPAN_BYTES_MAX);
-        let span_bytes_least = if is_huge { SPAN_BYTES_MAX } else { nominal };
+    /// stay unused.
+    pub fn new(classes: &ClassTable, limit_bytes: usize) -> Self {
+        let span_bytes_least = (limit_bytes / SPANS_NOMINAL).clamp(SPAN_BYTES_MIN, SPAN_BYTES_MAX);
         let count = HEAD_BYTES_MAX.div_ceil(HEAD_STEP_BYTES);
         let mut rows = vec![BinRow::new(0, HEAD_STEP_BYTES, count, span_bytes_least)];
         for class in 1..=classes.largest() {
@@ -168,7 +165,7 @@ mod tests {
     #[test]
     fn every_inline_item_fits_its_bin() {
         let classes = ClassTable::new(&Config::default());
-        let bins = BinTable::new(&classes, 64 << 20, false);
+        let bins = BinTable::new(&classes, 64 << 20);
         for key_bytes in [1, 20, 250] {
             for value_bytes in 0..16_000 {
                 for (has_flags, has_cas, has_wide_cas) in
@@ -187,7 +184,7 @@ mod tests {
 
     #[test]
     fn heads_fit() {
-        let bins = BinTable::new(&ClassTable::new(&Config::default()), 64 << 20, false);
+        let bins = BinTable::new(&ClassTable::new(&Config::default()), 64 << 20);
         let row = bins.row(0);
         assert!(row.slot_bytes(row.bin_of(HEAD_BYTES_MAX)) >= HEAD_BYTES_MAX);
     }
@@ -196,7 +193,7 @@ mod tests {
     fn spans_end_with_their_last_slot() {
         for limit_bytes in [1 << 20, 256 << 20, 8 << 30, 1 << 40] {
             let classes = ClassTable::new(&Config::default());
-            let bins = BinTable::new(&classes, limit_bytes, false);
+            let bins = BinTable::new(&classes, limit_bytes);
             let inline = usize::from(classes.class_of(16 * 1024));
             for class in 0..=inline {
                 let row = bins.row(class);
@@ -204,7 +201,7 @@ mod tests {
                 for bin in 0..row.count() {
                     let (slot, span) = (row.slot_bytes(bin), row.span_bytes(bin));
                     assert!(span / slot <= SLOTS_MAX, "{slot} in {span}");
-                    assert_eq!(span % SYSTEM_PAGE_BYTES, 0);
+                    assert_eq!(span % GRANULE_BYTES, 0);
                     assert!(span % slot * 100 <= span, "{} of {span} bytes lost with slots of {slot}", span % slot);
                     let least = (limit_bytes / SPANS_NOMINAL).clamp(SPAN_BYTES_MIN, SPAN_BYTES_MAX);
                     let is_large_enough = span + slot >= least.min(SLOTS_MAX * slot);
@@ -218,7 +215,7 @@ mod tests {
     #[test]
     fn a_class_with_more_spans_has_more_slot_sizes() {
         let classes = ClassTable::new(&Config::default());
-        let bins = BinTable::new(&classes, 64 << 20, false);
+        let bins = BinTable::new(&classes, 64 << 20);
         for class in 1..=classes.largest() {
             let row = bins.row(class);
             let sizes = |spans: usize| {

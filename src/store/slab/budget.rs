@@ -16,11 +16,16 @@ use memmap2::MmapMut;
 use crate::base::sizes::PAGE_BYTES;
 use crate::base::sync::Mutex;
 
+use super::regions::{GRANULE_BYTES, REGION_BYTES_MAX};
+
 /// Memory that a page stands for.
 pub const PAGE_MEMORY_BYTES: usize = PAGE_BYTES + 6 * 1024;
 
 /// The indexes may have one part in so many of the limit on top of it, and a page.
 const INDEX_SHARE: usize = 64;
+
+/// Regions may take one part in so many of the limit more than the spans in them, and a region.
+const REGION_SHARE: usize = 64;
 
 /// Pages by class; see the module comment.
 pub struct Budget {
@@ -37,13 +42,13 @@ struct State {
     used: Vec<usize>,
     /// Free pages that belong to no class.
     pool: usize,
-    /// Memory of released spans, kept for reuse.
+    /// Regions that were given back, kept for reuse.
     spare: Vec<MmapMut>,
-    /// Bytes of all mapped spans, the spare ones included.
+    /// Bytes of all regions, the spare ones included.
     mapped: usize,
     /// Bytes of the partitions' indexes.
     index_bytes: usize,
-    /// Spans are to be in huge pages.
+    /// Regions are to be huge pages.
     is_huge: bool,
 }
 
@@ -71,12 +76,23 @@ impl State {
         self.used[class] + bytes <= self.pages[class] * PAGE_MEMORY_BYTES
     }
 
-    /// Unmaps spare spans while more is mapped than the pages stand for.
+    /// Size of the region to map for a span of `bytes`: a huge page while that is not much more than the pages stand for,
+    /// and else no more than the span needs.
+    fn region_bytes(&self, bytes: usize) -> usize {
+        let allowed = self.pages() * PAGE_MEMORY_BYTES + self.limit_bytes / REGION_SHARE + REGION_BYTES_MAX;
+        if self.is_huge && self.mapped + REGION_BYTES_MAX <= allowed {
+            REGION_BYTES_MAX
+        } else {
+            bytes.next_multiple_of(GRANULE_BYTES)
+        }
+    }
+
+    /// Unmaps spare regions while more is mapped than the pages stand for.
     fn trim(&mut self, wanted: usize) {
         let allowed = self.pages() * PAGE_MEMORY_BYTES;
         while self.mapped + wanted > allowed {
-            let Some(span) = self.spare.pop() else { return };
-            self.mapped -= span.len();
+            let Some(region) = self.spare.pop() else { return };
+            self.mapped -= region.len();
         }
     }
 }
@@ -106,8 +122,8 @@ impl PageCounts {
 }
 
 impl Budget {
-    /// A budget of `limit_bytes` for `classes` classes (class 0 included). With `is_huge` the system is asked to put spans
-    /// in huge pages.
+    /// A budget of `limit_bytes` for `classes` classes (class 0 included). With `is_huge` regions are as
+    /// large as huge pages, and the system is asked for those.
     pub fn new(limit_bytes: usize, initial_bytes: usize, classes: usize, is_huge: bool) -> Self {
         let state = State {
             limit_bytes,
@@ -158,26 +174,28 @@ impl Budget {
         state.used[target] += bytes;
     }
 
-    /// Memory for a span that was [taken](Budget::take); `None` when the system has none.
+    /// Memory for a span that was [taken](Budget::take): a region that holds at least `bytes`; `None` when the system has
+    /// none.
     pub fn map(&self, bytes: usize) -> Option<MmapMut> {
         let state = &mut *self.state.lock();
-        if let Some(position) = state.spare.iter().rposition(|span| span.len() == bytes) {
+        let region_bytes = state.region_bytes(bytes);
+        if let Some(position) = state.spare.iter().rposition(|region| region.len() == region_bytes) {
             return Some(state.spare.swap_remove(position));
         }
-        state.trim(bytes);
-        let span = MmapMut::map_anon(bytes).ok()?;
-        if state.is_huge {
+        state.trim(region_bytes);
+        let region = MmapMut::map_anon(region_bytes).ok()?;
+        if region_bytes == REGION_BYTES_MAX {
             // A wish: a system without huge pages serves as well.
-            let _ = span.advise(memmap2::Advice::HugePage);
+            let _ = region.advise(memmap2::Advice::HugePage);
         }
-        state.mapped += bytes;
-        Some(span)
+        state.mapped += region_bytes;
+        Some(region)
     }
 
-    /// Takes the memory of a span back.
-    pub fn unmap(&self, span: MmapMut) {
+    /// Takes a region back.
+    pub fn unmap(&self, region: MmapMut) {
         let state = &mut *self.state.lock();
-        state.spare.push(span);
+        state.spare.push(region);
         state.trim(0);
     }
 

@@ -12,11 +12,12 @@ use memmap2::MmapMut;
 use super::super::ids::{ItemId, SLOTS_MAX, SPANS_MAX};
 use super::super::item;
 use super::bins::{BINS_MAX, BinRow, BinTable};
+use super::regions::{Part, Regions};
 
 /// A span's head.
 struct Span {
-    /// `None` for a number that is free for reuse.
-    memory: Option<MmapMut>,
+    /// Where it lies; `None` for a number that is free for reuse.
+    part: Option<Part>,
     class: u8,
     bin: u8,
     /// The page mover is emptying it: no slot may be taken.
@@ -42,6 +43,7 @@ struct Span {
 pub struct Spans {
     /// Number 0 is never used.
     spans: Vec<Span>,
+    regions: Regions,
     /// Numbers free for reuse.
     vacant: Vec<u32>,
     /// By class and bin: first span with a free slot; 0 is none.
@@ -81,6 +83,7 @@ impl Spans {
         let classes = bins.classes();
         Self {
             spans: vec![Span::vacant()],
+            regions: Regions::default(),
             vacant: Vec::new(),
             open: (0..classes).map(|class| vec![0; bins.row(class).count()]).collect(),
             open_bins: vec![0; classes],
@@ -93,12 +96,13 @@ impl Spans {
         }
     }
 
-    /// The bytes from an item's slot on, to the end of its span. Empty when there is no such slot any more.
+    /// The bytes from an item's slot on, and perhaps more behind it. Empty when there is no such slot any more, or it was
+    /// not used since its span was added (there may be old bytes).
     #[inline(always)]
     pub fn slot(&self, id: ItemId) -> &[u8] {
         match self.spans.get(id.span()) {
-            Some(Span { memory: Some(memory), slot_bytes, .. }) => {
-                memory.get(id.slot() * *slot_bytes as usize..).unwrap_or_default()
+            Some(&Span { part: Some(part), slot_bytes, fresh, .. }) if id.slot() < usize::from(fresh) => {
+                self.regions.bytes_from(part, id.slot() * slot_bytes as usize)
             }
             _ => &[],
         }
@@ -107,10 +111,10 @@ impl Spans {
     /// The bytes of an item's slot.
     #[inline]
     pub fn slot_mut(&mut self, id: ItemId) -> &mut [u8] {
-        let span = &mut self.spans[id.span()];
-        let start = id.slot() * span.slot_bytes as usize;
-        match &mut span.memory {
-            Some(memory) => &mut memory[start..start + span.slot_bytes as usize],
+        let span = &self.spans[id.span()];
+        let slot_bytes = span.slot_bytes as usize;
+        match span.part {
+            Some(part) => self.regions.bytes_mut(part, id.slot() * slot_bytes, slot_bytes),
             None => &mut [],
         }
     }
@@ -147,9 +151,19 @@ impl Spans {
         !self.vacant.is_empty() || self.spans.len() < SPANS_MAX
     }
 
+    /// Takes memory for a span of `bytes` from what there is.
+    pub fn take_part(&mut self, bytes: usize) -> Option<Part> {
+        self.regions.take(bytes)
+    }
+
+    /// Adds memory to take from.
+    pub fn add_region(&mut self, memory: MmapMut) {
+        self.regions.add(memory);
+    }
+
     /// Adds a span for a bin.
-    pub fn add(&mut self, memory: MmapMut, class: usize, bin: usize, slot_bytes: usize) {
-        let slots = (memory.len() / slot_bytes).min(SLOTS_MAX);
+    pub fn add(&mut self, part: Part, class: usize, bin: usize, slot_bytes: usize) {
+        let slots = (part.bytes() / slot_bytes).min(SLOTS_MAX);
         let number = match self.vacant.pop() {
             Some(number) => number as usize,
             None => {
@@ -159,10 +173,10 @@ impl Spans {
         };
         self.assigned += 1;
         self.counts[class] += 1;
-        self.bytes[class] += memory.len();
+        self.bytes[class] += part.bytes();
         self.free_bytes[class] += slots * slot_bytes;
         self.spans[number] = Span {
-            memory: Some(memory),
+            part: Some(part),
             class: class as u8,
             bin: bin as u8,
             slot_bytes: slot_bytes as u32,
@@ -173,21 +187,21 @@ impl Spans {
         self.list(number);
     }
 
-    /// Takes an empty span away; returns its memory.
-    pub fn remove(&mut self, number: usize) -> Option<MmapMut> {
+    /// Takes an empty span away; returns its size, and the memory of its region when nothing else is in it.
+    pub fn remove(&mut self, number: usize) -> Option<(usize, Option<MmapMut>)> {
         self.unlist(number);
         let span = &mut self.spans[number];
         debug_assert_eq!(span.used, 0);
         let class = usize::from(span.class);
         let free = usize::from(span.slots) * span.slot_bytes as usize;
-        let memory = span.memory.take()?;
+        let part = span.part.take()?;
         if !span.is_leaving {
             self.free_bytes[class] -= free;
         }
         self.counts[class] -= 1;
-        self.bytes[class] -= memory.len();
+        self.bytes[class] -= part.bytes();
         self.vacant.push(number as u32);
-        Some(memory)
+        Some((part.bytes(), self.regions.give_back(part)))
     }
 
     /// The bin to give a span to that is wanted for items of `bin`: that very one when the last span of the class was
@@ -215,10 +229,10 @@ impl Spans {
         let span = &mut self.spans[number];
         let slot = if span.free != 0 {
             let slot = usize::from(span.free - 1);
-            let start = slot * span.slot_bytes as usize;
-            span.free = match &span.memory {
-                Some(memory) => u16::from_le_bytes([memory[start], memory[start + 1]]),
-                None => 0,
+            let link = span.part.map(|part| self.regions.bytes_from(part, slot * span.slot_bytes as usize));
+            span.free = match link {
+                Some([low, high, ..]) => u16::from_le_bytes([*low, *high]),
+                _ => 0,
             };
             slot
         } else {
@@ -239,10 +253,11 @@ impl Spans {
     pub fn give_back(&mut self, id: ItemId) {
         let number = id.span();
         let span = &mut self.spans[number];
-        let start = id.slot() * span.slot_bytes as usize;
-        if let Some(memory) = &mut span.memory {
-            item::clear(&mut memory[start..]);
-            memory[start..start + 2].copy_from_slice(&span.free.to_le_bytes());
+        if let Some(part) = span.part {
+            let slot_bytes = span.slot_bytes as usize;
+            let slot = self.regions.bytes_mut(part, id.slot() * slot_bytes, slot_bytes);
+            item::clear(slot);
+            slot[..2].copy_from_slice(&span.free.to_le_bytes());
         }
         span.free = id.slot() as u16 + 1;
         span.used -= 1;
@@ -257,13 +272,12 @@ impl Spans {
 
     /// Copies the first `bytes` bytes of a slot to a slot of another span.
     pub fn copy(&mut self, from: ItemId, to: ItemId, bytes: usize) {
-        let Ok([source, target]) = self.spans.get_disjoint_mut([from.span(), to.span()]) else {
-            return;
+        let start = |id: ItemId| {
+            let span = &self.spans[id.span()];
+            span.part.map(|part| (part, id.slot() * span.slot_bytes as usize))
         };
-        let source_start = from.slot() * source.slot_bytes as usize;
-        let target_start = to.slot() * target.slot_bytes as usize;
-        if let (Some(source), Some(target)) = (&source.memory, &mut target.memory) {
-            target[target_start..target_start + bytes].copy_from_slice(&source[source_start..source_start + bytes]);
+        if let (Some(source), Some(target)) = (start(from), start(to)) {
+            self.regions.copy(source, target, bytes);
         }
     }
 
@@ -280,7 +294,7 @@ impl Spans {
     /// Lets a span's slots be taken again.
     pub fn stop_leaving(&mut self, number: usize) {
         let span = &mut self.spans[number];
-        if span.memory.is_none() || !span.is_leaving {
+        if span.part.is_none() || !span.is_leaving {
             return;
         }
         span.is_leaving = false;
@@ -293,10 +307,11 @@ impl Spans {
     /// The first live item of a span at slot `from` or behind.
     pub fn next_live(&self, number: usize, from: usize) -> Option<ItemId> {
         let span = &self.spans[number];
-        let memory = span.memory.as_ref()?;
+        let part = span.part?;
         (from..usize::from(span.fresh)).find_map(|slot| {
             let start = slot * span.slot_bytes as usize;
-            (!item::is_free(&memory[start..])).then(|| ItemId::new(number, slot))
+            let slot_bytes = self.regions.bytes_from(part, start);
+            (!item::is_free(slot_bytes)).then(|| ItemId::new(number, slot))
         })
     }
 
@@ -313,7 +328,7 @@ impl Spans {
     /// Spans of a class that are not being emptied.
     fn of_class(&self, class: usize) -> impl Iterator<Item = SpanFacts> {
         self.spans.iter().enumerate().skip(1).filter_map(move |(number, span)| {
-            let is_candidate = usize::from(span.class) == class && span.memory.is_some() && !span.is_leaving;
+            let is_candidate = usize::from(span.class) == class && span.part.is_some() && !span.is_leaving;
             is_candidate.then_some(SpanFacts { span: number, used: usize::from(span.used), age: span.age })
         })
     }
@@ -356,7 +371,7 @@ impl Spans {
 impl Span {
     fn vacant() -> Self {
         Self {
-            memory: None,
+            part: None,
             class: 0,
             bin: 0,
             is_leaving: false,
@@ -381,12 +396,14 @@ mod tests {
 
     #[test]
     fn slots_are_taken_and_given_back() {
-        let bins = BinTable::new(&ClassTable::new(&Config::default()), 64 << 20, false);
+        let bins = BinTable::new(&ClassTable::new(&Config::default()), 64 << 20);
         let mut spans = Spans::new(&bins);
         let slot_bytes = bins.row(1).slot_bytes(2);
         assert!(spans.take(1, 2).is_none());
         for _ in 0..2 {
-            spans.add(MmapMut::map_anon(4096).expect("memory"), 1, 2, slot_bytes);
+            spans.add_region(MmapMut::map_anon(4096).expect("memory"));
+            let part = spans.take_part(4096).expect("a part");
+            spans.add(part, 1, 2, slot_bytes);
         }
         let per_span = 4096 / slot_bytes;
         let mut ids: Vec<ItemId> = std::iter::from_fn(|| spans.take(1, 2)).collect();
