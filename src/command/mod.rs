@@ -35,6 +35,7 @@ mod join;
 mod removal;
 mod retrieval;
 mod room;
+mod sets;
 mod storage;
 mod text;
 mod verbose;

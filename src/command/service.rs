@@ -7,7 +7,7 @@ use crate::stats::connections::ConnectionTable;
 use crate::stats::counters::{WorkerCounters, WorkerTotals};
 use crate::stats::events::EventHub;
 use crate::stats::prefix::PrefixTable;
-use crate::store::{Entry, Store};
+use crate::store::{Entry, Hint, Store};
 
 use super::event_lines;
 
@@ -170,7 +170,13 @@ impl Context<'_> {
     /// [`Context::visit`] for a key whose hash is known.
     #[inline]
     pub fn visit_hashed<R>(&self, key: &[u8], hash: KeyHash, visit: impl FnOnce(&mut Entry<'_>) -> R) -> R {
-        self.service.store.entry(key, hash, self.now, |entry| {
+        self.visit_at(key, hash, Hint::NONE, visit)
+    }
+
+    /// [`Context::visit_hashed`] for a key whose item was located.
+    #[inline]
+    pub fn visit_at<R>(&self, key: &[u8], hash: KeyHash, hint: Hint, visit: impl FnOnce(&mut Entry<'_>) -> R) -> R {
+        self.service.store.entry_at(key, hash, hint, self.now, |entry| {
             event_lines::fetched(entry, key, self.descriptor, self.service);
             visit(entry)
         })

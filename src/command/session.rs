@@ -15,18 +15,17 @@
 use std::borrow::Cow;
 
 use crate::protocol::binary::header::REQUEST_MAGIC;
-use crate::protocol::text::classic;
 use crate::protocol::text::line::{self, Found};
 use crate::stats::connections::ConnectionState;
 
-use super::apply::Mode;
 use super::binary::BinaryState;
 use super::dump::Dump;
 use super::login::Login;
 use super::output::{Mark, Output};
-use super::retrieval::{self, Looked, Lookup};
+use super::retrieval::{self, Answered, Looked, Lookup};
 use super::service::{Context, ProtocolChoice};
-use super::storage::{self, LargeStore};
+use super::sets;
+use super::storage::LargeStore;
 use super::text::{self, Line, Step};
 use super::verbose;
 use super::watch::Watching;
@@ -182,20 +181,16 @@ impl Session {
         }
         if !verbose::is_on() {
             // The two most frequent requests are recognised without looking for their line end first.
-            if rest[0] == b'g' {
-                let answered = retrieval::answer_gets(rest, turn.requests_left, output, context);
-                if answered.requests > 0 {
-                    self.scanned = 0;
-                    turn.requests_left -= answered.requests;
-                    turn.consume(answered.bytes);
-                    return None;
-                }
-            } else if let Some((line, bytes)) = classic::single_set(rest) {
-                if !output.begin_reply() {
-                    return self.refuse_reply(context);
-                }
-                let step = storage::execute_line(Mode::Set, &line, &rest[bytes..], output, context);
-                return self.conclude(step, bytes, 0, turn);
+            let answered = match rest[0] {
+                b'g' => retrieval::answer_gets(rest, turn.requests_left, output, context),
+                b's' => sets::answer(rest, turn.requests_left, output, context),
+                _ => Answered::default(),
+            };
+            if answered.requests > 0 {
+                self.scanned = 0;
+                turn.requests_left -= answered.requests;
+                turn.consume(answered.bytes);
+                return None;
             }
         }
         let (text, bytes) = match line::find(rest, self.scanned) {
@@ -207,23 +202,12 @@ impl Session {
             Found::TooLong => return self.close(Next::Abort(CloseReason::Error)),
         };
         if !output.begin_reply() {
-            return self.refuse_reply(context);
+            context.counters().response_obj_oom.add(1);
+            return self.close(Next::Abort(CloseReason::Error));
         }
         let line = Line { text, bytes, behind: rest.get(bytes..).unwrap_or_default(), turn: turn.mark };
         let step = text::execute(&line, output, context);
-        self.conclude(step, bytes, bytes - text.len(), turn)
-    }
-
-    /// Ends the conversation because no reply may begin.
-    #[cold]
-    fn refuse_reply(&mut self, context: &Context<'_>) -> Option<Next> {
-        context.counters().response_obj_oom.add(1);
-        self.close(Next::Abort(CloseReason::Error))
-    }
-
-    /// Goes on after a line of `bytes`, of which `line_end` are its end.
-    #[inline]
-    fn conclude(&mut self, step: Step, bytes: usize, line_end: usize, turn: &mut Turn<'_>) -> Option<Next> {
+        let line_end = bytes - text.len();
         self.scanned = 0;
         turn.requests_left -= 1;
         if let Step::Done { data_bytes } = step {

@@ -6,10 +6,11 @@
 
 use std::borrow::Cow;
 
+use crate::base::hash::KeyHash;
 use crate::protocol::text::classic::{self, Storage, StorageLine};
 use crate::protocol::text::reply;
-use crate::store::StoreError;
 use crate::store::value::{LargeBuffer, NewValue};
+use crate::store::{Hint, StoreError};
 
 use super::apply::{self, Mode, StoreRequest, Stored};
 use super::event_lines;
@@ -20,7 +21,7 @@ use super::service::Context;
 use super::text::Step;
 
 /// Bytes behind a data block.
-const ENDING: &[u8; 2] = b"\r\n";
+pub(super) const ENDING: &[u8; 2] = b"\r\n";
 
 /// A classic storage command whose line is read.
 struct Classic<K> {
@@ -79,6 +80,20 @@ pub(super) fn execute_line(
     Step::Swallow { bytes: value_bytes + ENDING.len(), reply: Cow::Borrowed(quiet(reply, line.is_noreply)) }
 }
 
+/// Executes a plain set whose data is there and fits into a partition.
+#[inline]
+pub(super) fn set(
+    line: &StorageLine<'_>,
+    data: &[u8],
+    hash: KeyHash,
+    hint: Hint,
+    output: &mut Output,
+    context: &mut Context<'_>,
+) {
+    record(line.key, context);
+    classic_request(Mode::Set, line, line.key, context).store(NewValue::Bytes(data), hash, hint, output, context);
+}
+
 #[inline]
 fn execute_inline(
     mode: Mode,
@@ -94,7 +109,10 @@ fn execute_inline(
     record(line.key, context);
     let request = classic_request(mode, line, line.key, context);
     match block.strip_suffix(ENDING) {
-        Some(data) => request.store(NewValue::Bytes(data), output, context),
+        Some(data) => {
+            let hash = context.service.store.hash(line.key);
+            request.store(NewValue::Bytes(data), hash, Hint::NONE, output, context);
+        }
         None => request.refuse_data(line.value_bytes, output, context),
     }
     Step::Done { data_bytes }
@@ -119,7 +137,8 @@ fn classic_request<K>(mode: Mode, line: &StorageLine<'_>, key: K, context: &Cont
 }
 
 impl<K: AsRef<[u8]>> Classic<K> {
-    fn store(&self, value: NewValue<'_>, output: &mut Output, context: &mut Context<'_>) {
+    #[inline]
+    fn store(&self, value: NewValue<'_>, hash: KeyHash, hint: Hint, output: &mut Output, context: &mut Context<'_>) {
         let key = self.key.as_ref();
         let request = StoreRequest {
             mode: self.mode,
@@ -132,7 +151,7 @@ impl<K: AsRef<[u8]>> Classic<K> {
             is_binary_key: false,
             value,
         };
-        let reply = match apply::store(request, context).stored {
+        let reply = match apply::store_at(request, hash, hint, context).stored {
             Stored::Stored => reply::STORED,
             Stored::NotStored => reply::NOT_STORED,
             Stored::Exists => reply::EXISTS,
@@ -232,7 +251,10 @@ enum Target {
 impl Target {
     fn store(&self, value: NewValue<'_>, output: &mut Output, context: &mut Context<'_>) {
         match self {
-            Target::Classic(request) => request.store(value, output, context),
+            Target::Classic(request) => {
+                let hash = context.service.store.hash(request.key.as_ref());
+                request.store(value, hash, Hint::NONE, output, context);
+            }
             Target::Meta { set, key } => {
                 meta::store(set, key.as_slice(), value, output, context);
             }

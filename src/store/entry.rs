@@ -175,8 +175,14 @@ pub struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     #[inline(always)]
-    pub(super) fn new(partition: &'a mut Partition, peers: Peers<'a>, key: &'a [u8], hash: KeyHash, now: Now) -> Self {
-        let (found, id) = partition.lookup(key, hash, now);
+    pub(super) fn new(
+        partition: &'a mut Partition,
+        peers: Peers<'a>,
+        key: &'a [u8],
+        (hash, hint): (KeyHash, Hint),
+        now: Now,
+    ) -> Self {
+        let (found, id) = partition.lookup(key, hash, hint, now);
         Self { partition, peers, key, hash, now, found, id: id.unwrap_or(ItemId::NONE) }
     }
 

@@ -206,8 +206,21 @@ impl Store {
     /// visit inside. A dead item is removed by the lookup and counted (`get_expired`, `get_flushed`).
     #[inline]
     pub fn entry<R>(&self, key: &[u8], hash: KeyHash, now: Now, visit: impl FnOnce(&mut Entry<'_>) -> R) -> R {
+        self.entry_at(key, hash, Hint::NONE, now, visit)
+    }
+
+    /// [`Store::entry`] for an item that was [located](Store::locate).
+    #[inline]
+    pub fn entry_at<R>(
+        &self,
+        key: &[u8],
+        hash: KeyHash,
+        hint: Hint,
+        now: Now,
+        visit: impl FnOnce(&mut Entry<'_>) -> R,
+    ) -> R {
         let mut partition = self.partition(hash).lock();
-        visit(&mut Entry::new(&mut partition, &self.partitions, key, hash, now))
+        visit(&mut Entry::new(&mut partition, &self.partitions, key, (hash, hint), now))
     }
 
     /// A plain get: what `read` makes of the live item under a key, with the hit or miss counted and the fetch marked.
@@ -226,7 +239,7 @@ impl Store {
 
     /// Finds out where the items of several keys probably are and touches their memory, so that the cache misses of
     /// all of them overlap: a lock waits for the misses before it, so the keys of a partition are looked for together.
-    /// A hint spares [`Store::get`] the index.
+    /// A hint spares the visit the index.
     pub fn locate<const N: usize>(&self, hashes: &[KeyHash], hints: &mut [Hint; N]) {
         let mut numbers = [usize::MAX; N];
         for (number, &hash) in numbers.iter_mut().zip(hashes) {
@@ -400,7 +413,7 @@ impl Store {
     pub fn debug_item(&self, action: DebugItem, key: &[u8], now: Now) -> bool {
         let hash = self.hash(key);
         let mut partition = self.partition(hash).lock();
-        let (_, id) = partition.lookup(key, hash, now);
+        let (_, id) = partition.lookup(key, hash, Hint::NONE, now);
         let Some(id) = id else {
             return matches!(action, DebugItem::Lock | DebugItem::Unlock);
         };

@@ -159,17 +159,23 @@ impl Partition {
         [0, 64, 128].map(|at| slot.get(at).copied().unwrap_or_default()).into_iter().fold(0, |sum, byte| sum ^ byte)
     }
 
-    /// The item where it was, if it is still there: a slot that holds the key is the key's item.
+    /// The item under a key: where it was, if it is still there (a slot that holds the key is the key's item), or where
+    /// the index says.
     #[inline(always)]
-    fn hinted(&self, key: &[u8], hint: Hint) -> Option<(ItemId, Item<'_>)> {
-        let item = self.item(hint.0);
-        (item.key() == key).then_some((hint.0, item))
+    fn find_hinted(&self, key: &[u8], hash: KeyHash, hint: Hint) -> Option<(ItemId, Item<'_>)> {
+        if !hint.0.is_none() {
+            let item = self.item(hint.0);
+            if item.key() == key {
+                return Some((hint.0, item));
+            }
+        }
+        self.find_item(key, hash)
     }
 
     /// The live item under a key; a dead one is removed and counted.
     #[inline(always)]
-    pub fn lookup(&mut self, key: &[u8], hash: KeyHash, now: Now) -> (Found, Option<ItemId>) {
-        match self.find_item(key, hash) {
+    pub fn lookup(&mut self, key: &[u8], hash: KeyHash, hint: Hint, now: Now) -> (Found, Option<ItemId>) {
+        match self.find_hinted(key, hash, hint) {
             None => (Found::Miss, None),
             Some((id, item)) if self.is_live(item, now) => (Found::Hit, Some(id)),
             Some((id, _)) => (self.remove_dead(id, hash, now), None),
@@ -186,11 +192,7 @@ impl Partition {
         now: Now,
         read: impl FnOnce(&ItemView<'_>) -> R,
     ) -> Option<R> {
-        let found = match self.hinted(key, hint) {
-            None => self.find_item(key, hash),
-            found => found,
-        };
-        let Some((id, item)) = found else {
+        let Some((id, item)) = self.find_hinted(key, hash, hint) else {
             self.counters.get_misses += 1;
             return None;
         };
