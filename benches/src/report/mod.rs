@@ -13,10 +13,14 @@ use crate::metric::Metric;
 use crate::runner::{Measured, Run};
 use crate::statistics::{Summary, paired_ratios};
 
-/// Writes all files into a folder, which is made if need be.
+/// Makes the folder of a report if need be, before anything has been measured in vain.
+pub fn make_folder(folder: &Path) -> Result<(), Error> {
+    fs::create_dir_all(folder).map_err(Error::system("make the folder of the report"))
+}
+
+/// Writes all files into a folder.
 pub fn write(run: &Run, markdown: &str, folder: &Path) -> Result<(), Error> {
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).map_err(Error::system("write the report"));
-    fs::create_dir_all(folder).map_err(Error::system("make the folder of the report"))?;
     write("results.md", markdown)?;
     write("samples.csv", &csv::render(run))?;
     write("ratios.svg", &plot::render(run))

@@ -33,6 +33,11 @@ pub trait Workload {
         false
     }
 
+    /// Whether it measures operations one by one, so that their instructions can be counted under callgrind.
+    fn is_countable(&self) -> bool {
+        false
+    }
+
     /// The figure that the plot compares.
     fn headline(&self) -> Metric {
         Metric::CpuTime
@@ -168,11 +173,14 @@ fn sample(outcome: &Outcome, cost: &Cost, server: &Server) -> Result<Sample, Err
     }
     let operations = outcome.operations as f64;
     let nanoseconds = outcome.elapsed.as_nanos() as f64;
-    let mut sample = Sample::new();
+    let mut sample: Sample = cost.counts.iter().map(|&(metric, count)| (metric, count / operations)).collect();
+    if server.binary.is_callgrind {
+        // Its times and its memory are callgrind's.
+        return Ok(sample);
+    }
     sample.insert(Metric::OperationRate, operations * 1e9 / nanoseconds);
     sample.insert(Metric::CpuTime, cost.cpu_nanoseconds as f64 / operations);
     sample.insert(Metric::Busy, cost.cpu_nanoseconds as f64 / nanoseconds);
-    sample.extend(cost.counts.iter().map(|&(metric, count)| (metric, count / operations)));
     for (metric, quantile) in [(Metric::P50, 0.5), (Metric::P99, 0.99), (Metric::P999, 0.999)] {
         sample.insert(metric, outcome.latency.value_at_quantile(quantile) as f64);
     }
