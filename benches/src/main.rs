@@ -116,7 +116,7 @@ fn run(options: &Options) -> Result<(), Error> {
         let markdown = report::markdown::render(&run, &machine, &method);
         print!("{markdown}");
         if let Some(folder) = &options.output {
-            report::write(&run, &markdown, folder)?;
+            report::write(&run, &machine, &markdown, folder)?;
         }
     }
     run.failure.map_or(Ok(()), Err)

@@ -256,6 +256,13 @@ const FLAGS: &[Flag] = &[
         apply: |options, value| number(value, 1, 100_000_000).map(|it| options.parameters.rate = Some(it)),
     },
     Flag {
+        name: "--stream-rate",
+        values: Values::One,
+        shown: "N",
+        help: "1 MiB values per second beside open-*-streaming, half of them read, half written (200)",
+        apply: |options, value| number(value, 1, 100_000).map(|it| options.parameters.stream_rate = it),
+    },
+    Flag {
         name: "--idle-connections",
         values: Values::One,
         shown: "N",
@@ -488,7 +495,7 @@ mod tests {
     fn workloads_run_once_and_in_order() {
         let options = parse("--workload set-1 get-1 set-1 open-80 open").unwrap();
         let names: Vec<_> = options.entries().iter().map(|entry| entry.name).collect();
-        assert_eq!(names, ["get-1", "set-1", "open-50", "open-80"]);
+        assert_eq!(names, ["get-1", "set-1", "open-50", "open-80", "open-50-streaming", "open-80-streaming"]);
         assert_eq!(parse("").unwrap().entries().len(), workload::ALL.len());
     }
 

@@ -1,9 +1,10 @@
 //! What a run leaves: Markdown tables on standard output, and with `--output` the same as a file together with every
-//! sample ([`csv`]) and a plot of the ratios ([`plot`]).
+//! sample ([`csv`]) and a plot of the ratios ([`plot`]). Both know the targets ([`target`]).
 
 pub mod csv;
 pub mod markdown;
 pub mod plot;
+pub mod target;
 
 use std::fs;
 use std::path::Path;
@@ -19,11 +20,11 @@ pub fn make_folder(folder: &Path) -> Result<(), Error> {
 }
 
 /// Writes all files into a folder.
-pub fn write(run: &Run, markdown: &str, folder: &Path) -> Result<(), Error> {
+pub fn write(run: &Run, machine: &str, markdown: &str, folder: &Path) -> Result<(), Error> {
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).map_err(Error::system("write the report"));
     write("results.md", markdown)?;
     write("samples.csv", &csv::render(run))?;
-    write("ratios.svg", &plot::render(run))
+    write("ratios.svg", &plot::render(run, machine))
 }
 
 impl Measured {
