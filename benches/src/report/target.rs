@@ -116,18 +116,22 @@ impl Target {
         }
     }
 
-    /// The target or a measured value, in words.
+    /// A measured value, with a digit more than the target has, so that it shows on which side it is.
     pub fn format(&self, value: f64) -> String {
+        self.format_with(value, 3)
+    }
+
+    fn format_with(&self, value: f64, decimals: usize) -> String {
         match (self.scale, self.subject) {
             (Scale::Figure, Subject::Only(metric)) => metric.description().format(value),
-            _ => format!("{value:.2}"),
+            _ => format!("{value:.decimals$}"),
         }
     }
 
     /// `≤ 0.25`
     pub fn bound(&self) -> String {
         let sign = if self.subject.direction() == Direction::Up { "≥" } else { "≤" };
-        format!("{sign} {}", self.format(self.value))
+        format!("{sign} {}", self.format_with(self.value, 2))
     }
 
     /// What is compared, and with what.
