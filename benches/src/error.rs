@@ -27,6 +27,8 @@ pub enum Error {
         /// What happened.
         source: Box<Error>,
     },
+    /// Micro-benchmarks need more instructions than on record.
+    Worse(Vec<String>),
     /// The system refused something.
     System {
         /// What was tried.
@@ -55,6 +57,7 @@ impl fmt::Display for Error {
             Error::Server { name, cause } => write!(out, "{name}: {cause}"),
             Error::Reply(mismatch) => write!(out, "wrong reply: {mismatch}"),
             Error::During { what, source } => write!(out, "{what}: {source}"),
+            Error::Worse(items) => write!(out, "more instructions than on record: {}", items.join(", ")),
             Error::System { action, source } => write!(out, "{action}: {source}"),
         }
     }

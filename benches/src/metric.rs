@@ -20,6 +20,8 @@ pub enum Metric {
     KernelCycles,
     /// The server's processor time per operation.
     CpuTime,
+    /// The cost of an operation (see [`cost`]) over that of the same server with one worker.
+    WorkerCost,
     /// The server's processor time over wall time; 100 is one core.
     Busy,
     /// Half of the batches were answered within this time.
@@ -28,12 +30,16 @@ pub enum Metric {
     P99,
     /// 999 of 1000 batches were answered within this time.
     P999,
+    /// Bytes per second of large values that streamed beside the requests.
+    Streamed,
     /// Items that the server holds.
     Items,
     /// Sets that the server refused for want of memory, in a million.
     Refused,
     /// Bytes of keys and values held over resident memory.
     DataShare,
+    /// Resident memory without the bytes of keys and values, per item.
+    ItemOverhead,
     /// Growth of resident memory per open connection.
     ConnectionBytes,
     /// The server's resident memory.
@@ -74,13 +80,16 @@ pub const DESCRIPTIONS: &[Description] = &[
     row(Metric::UserCycles, "cycles u/op", 1.0, 0, Direction::Down),
     row(Metric::KernelCycles, "cycles k/op", 1.0, 0, Direction::Down),
     row(Metric::CpuTime, "CPU ns/op", 1.0, 0, Direction::Down),
+    row(Metric::WorkerCost, "cost to 1 worker", 1.0, 2, Direction::Down),
     row(Metric::Busy, "busy %", 0.01, 0, Direction::Neither),
     row(Metric::P50, "p50 µs", 1e3, 0, Direction::Down),
     row(Metric::P99, "p99 µs", 1e3, 0, Direction::Down),
     row(Metric::P999, "p99.9 µs", 1e3, 0, Direction::Down),
+    row(Metric::Streamed, "streamed MiB/s", 1048576.0, 0, Direction::Neither),
     row(Metric::Items, "items held", 1.0, 0, Direction::Up),
     row(Metric::Refused, "refused ppm", 1.0, 0, Direction::Down),
     row(Metric::DataShare, "data/RSS", 1.0, 3, Direction::Up),
+    row(Metric::ItemOverhead, "overhead B/item", 1.0, 1, Direction::Down),
     row(Metric::ConnectionBytes, "RSS B/connection", 1.0, 0, Direction::Down),
     row(Metric::ResidentMemory, "RSS MiB", 1048576.0, 1, Direction::Down),
 ];
@@ -98,6 +107,11 @@ impl Metric {
 }
 
 impl Description {
+    /// The head without a unit that a ratio does not have; "per operation" stays, for it says what it is a ratio of.
+    pub fn name(&self) -> &'static str {
+        self.title.trim_end_matches(" µs").trim_end_matches(" MiB")
+    }
+
     /// A figure in the unit of the column, with a space between groups of three digits.
     pub fn format(&self, value: f64) -> String {
         let text = format!("{:.*}", self.decimals, value / self.scale);
@@ -117,6 +131,14 @@ impl Description {
 /// The figures of one round on one server; what the workload does not measure is absent.
 pub type Sample = BTreeMap<Metric, f64>;
 
+/// What an operation costs: all its cycles where the processor counts them, otherwise its processor time.
+pub fn cost(sample: &Sample) -> Option<f64> {
+    match (sample.get(&Metric::UserCycles), sample.get(&Metric::KernelCycles)) {
+        (Some(user), Some(kernel)) => Some(user + kernel),
+        _ => sample.get(&Metric::CpuTime).copied(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +149,15 @@ mod tests {
             assert_eq!(description.metric as usize, index, "{}", description.title);
         }
         assert_eq!(Metric::ResidentMemory as usize + 1, DESCRIPTIONS.len());
+    }
+
+    #[test]
+    fn cycles_come_before_time() {
+        let mut sample = Sample::from([(Metric::CpuTime, 5.0), (Metric::UserCycles, 7.0)]);
+        assert_eq!(cost(&sample), Some(5.0));
+        sample.insert(Metric::KernelCycles, 1.0);
+        assert_eq!(cost(&sample), Some(8.0));
+        assert_eq!(cost(&Sample::new()), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::micro;
 use crate::server::Binary;
 use crate::workload::{self, Entry, Parameters};
 
@@ -14,6 +15,10 @@ pub enum Action {
     Run,
     /// Name the workloads.
     List,
+    /// Count the instructions of the micro-benchmarks.
+    Instructions,
+    /// Do the micro-benchmarks' work and count nothing.
+    RunItems,
     /// Explain the options.
     Help,
 }
@@ -33,6 +38,16 @@ pub struct Options {
     pub time: Duration,
     /// How long a round loads before that.
     pub warm_up: Duration,
+    /// Whether servers run under callgrind.
+    pub is_callgrind: bool,
+    /// Names of micro-benchmarks or families; none means all.
+    pub items: Vec<String>,
+    /// The file with their figures on record.
+    pub baseline: PathBuf,
+    /// Whether to put figures on record instead of comparing them with it.
+    pub is_recording: bool,
+    /// How much worse than on record an item may be; `None`: any figure will do.
+    pub tolerance_percent: Option<u64>,
     /// Where to write the report, beside standard output.
     pub output: Option<PathBuf>,
     /// What workloads are made with.
@@ -48,6 +63,11 @@ impl Options {
             rounds: 5,
             time: Duration::from_secs(3),
             warm_up: Duration::from_secs(1),
+            is_callgrind: false,
+            items: Vec::new(),
+            baseline: PathBuf::from(BASELINE),
+            is_recording: false,
+            tolerance_percent: Some(3),
             output: None,
             parameters: Parameters::default(),
         }
@@ -56,9 +76,14 @@ impl Options {
     /// Reads the words after the program's name.
     pub fn parse(words: &[String]) -> Result<Options, Error> {
         let mut options = Options::new();
-        // It sets many others, so it goes before them wherever it stands.
-        if words.iter().any(|word| word == "--quick") {
+        let has = |name: &str| words.iter().any(|word| word == name);
+        // These set many others, so they go before them wherever they stand.
+        if has("--callgrind") {
             options.rounds = 1;
+        }
+        if has("--quick") {
+            options.rounds = 1;
+            options.tolerance_percent = None;
             options.time = Duration::from_secs(1);
             options.warm_up = Duration::from_millis(200);
             options.parameters = Parameters::quick();
@@ -231,6 +256,13 @@ const FLAGS: &[Flag] = &[
         apply: |options, value| number(value, 1, 100_000_000).map(|it| options.parameters.rate = Some(it)),
     },
     Flag {
+        name: "--stream-rate",
+        values: Values::One,
+        shown: "N",
+        help: "1 MiB values per second beside open-*-streaming, half of them read, half written (200)",
+        apply: |options, value| number(value, 1, 100_000).map(|it| options.parameters.stream_rate = it),
+    },
+    Flag {
         name: "--idle-connections",
         values: Values::One,
         shown: "N",
@@ -245,6 +277,79 @@ const FLAGS: &[Flag] = &[
         apply: |options, value| number(value, 16, 1 << 20).map(|it| options.parameters.density_mib = it),
     },
     Flag {
+        name: "--callgrind",
+        values: Values::None,
+        shown: "",
+        help: "count the servers' user instructions by callgrind, and nothing else; one round",
+        apply: |options, _| {
+            options.is_callgrind = true;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--instructions",
+        values: Values::None,
+        shown: "",
+        help: "count the instructions of the micro-benchmarks and compare them with those on record",
+        apply: |options, _| {
+            options.action = Action::Instructions;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--item",
+        values: Values::Several,
+        shown: "NAME...",
+        help: "only these micro-benchmarks or families (parse-get, session)",
+        apply: |options, value| {
+            let names = [value.to_string()];
+            match micro::named(&names).is_empty() {
+                true => Err("no such item; see --list".to_string()),
+                false => {
+                    options.items.extend(names);
+                    Ok(())
+                }
+            }
+        },
+    },
+    Flag {
+        name: "--tolerance",
+        values: Values::One,
+        shown: "PERCENT",
+        help: "exit with 1 if an item needs so many more instructions than on record (3)",
+        apply: |options, value| number(value, 0, 1000).map(|it| options.tolerance_percent = Some(it)),
+    },
+    Flag {
+        name: "--record",
+        values: Values::None,
+        shown: "",
+        help: "with --instructions: put the figures on record",
+        apply: |options, _| {
+            options.is_recording = true;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--baseline",
+        values: Values::One,
+        shown: "FILE",
+        help: "the record (benches/instructions.txt)",
+        apply: |options, value| {
+            options.baseline = PathBuf::from(value);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--run-items",
+        values: Values::None,
+        shown: "",
+        help: "do the micro-benchmarks' work, to be run under a profiler; --instructions uses it",
+        apply: |options, _| {
+            options.action = Action::RunItems;
+            Ok(())
+        },
+    },
+    Flag {
         name: "--quick",
         values: Values::None,
         shown: "",
@@ -255,7 +360,7 @@ const FLAGS: &[Flag] = &[
         name: "--list",
         values: Values::None,
         shown: "",
-        help: "name the workloads",
+        help: "name the workloads and the micro-benchmarks",
         apply: |options, _| {
             options.action = Action::List;
             Ok(())
@@ -286,8 +391,13 @@ pub fn help() -> String {
 /// The text of `--list`.
 pub fn list() -> String {
     let line = |entry: &Entry| format!("{:<22} {}\n", entry.name, entry.summary);
-    workload::ALL.iter().map(line).collect()
+    let workloads: String = workload::ALL.iter().map(line).collect();
+    let items: Vec<&str> = micro::items().map(|item| item.name).collect();
+    format!("{workloads}\nCounted by --instructions: {}\n", items.join(", "))
 }
+
+/// The record that belongs to the sources.
+const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
 
 fn number(text: &str, min: u64, max: u64) -> Result<u64, String> {
     let number: u64 = text.parse().map_err(|_| "not a number".to_string())?;
@@ -329,6 +439,14 @@ mod tests {
         check("--seconds 0.5", |o| o.time = Duration::from_millis(500));
         check("--warm-up 0", |o| o.warm_up = Duration::ZERO);
         check("--list", |o| o.action = Action::List);
+        check("--callgrind", |o| (o.is_callgrind, o.rounds) = (true, 1));
+        check("--rounds 2 --callgrind", |o| (o.is_callgrind, o.rounds) = (true, 2));
+        check("--instructions --item parse", |o| {
+            (o.action, o.items) = (Action::Instructions, vec!["parse".to_string()]);
+        });
+        check("--tolerance 5 --baseline x --record", |o| {
+            (o.tolerance_percent, o.baseline, o.is_recording) = (Some(5), PathBuf::from("x"), true);
+        });
         check("--output dir", |o| o.output = Some(PathBuf::from("dir")));
         check("--keys 10 --depth 4", |o| {
             (o.parameters.keys, o.parameters.depth) = (10, Some(4));
@@ -346,7 +464,7 @@ mod tests {
     fn quick_yields_to_explicit_options_on_either_side() {
         let options = parse("--keys 5 --quick --rounds 3").unwrap();
         assert_eq!((options.parameters.keys, options.rounds), (5, 3));
-        assert_eq!(options.time, Duration::from_secs(1));
+        assert_eq!((options.time, options.tolerance_percent), (Duration::from_secs(1), None));
         assert_eq!(options.parameters.cold_keys, Parameters::quick().cold_keys);
     }
 
@@ -367,6 +485,7 @@ mod tests {
         check("--seconds -1", "not between");
         check("--list=x", "takes no value");
         check("--workload nothing", "no such workload");
+        check("--item nothing", "no such item");
         check("--workload --list", "needs a value");
         check("--server memcached", "NAME=PATH");
         check("--server a=x a=y", "of this name");
@@ -376,7 +495,7 @@ mod tests {
     fn workloads_run_once_and_in_order() {
         let options = parse("--workload set-1 get-1 set-1 open-80 open").unwrap();
         let names: Vec<_> = options.entries().iter().map(|entry| entry.name).collect();
-        assert_eq!(names, ["get-1", "set-1", "open-50", "open-80"]);
+        assert_eq!(names, ["get-1", "set-1", "open-50", "open-80", "open-50-streaming", "open-80-streaming"]);
         assert_eq!(parse("").unwrap().entries().len(), workload::ALL.len());
     }
 

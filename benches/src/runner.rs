@@ -7,6 +7,7 @@ use crate::metric::{Metric, Sample};
 use crate::options::Options;
 use crate::server::meter::Counters;
 use crate::server::{Binary, Server, Shape};
+use crate::valgrind;
 use crate::workload::{Entry, Round};
 
 /// What a workload gave.
@@ -39,7 +40,7 @@ pub fn run(options: &Options, binaries: &[Binary]) -> Result<Run, Error> {
         options,
         binaries,
         cores: machine::cores()?,
-        counters: Counters::detect(),
+        counters: if options.is_callgrind { Counters::Callgrind } else { Counters::detect() },
         versions: vec![String::new(); binaries.len()],
         step: 0,
         steps: entries.len() * options.rounds * binaries.len(),
@@ -48,7 +49,7 @@ pub fn run(options: &Options, binaries: &[Binary]) -> Result<Run, Error> {
     let mut failure = None;
     for entry in entries {
         match runner.workload(entry) {
-            Ok(result) => measured.push(result),
+            Ok(result) => measured.extend(result),
             Err(error) => {
                 failure = Some(error);
                 break;
@@ -70,8 +71,15 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    fn workload(&mut self, entry: &Entry) -> Result<Measured, Error> {
+    /// `None` if it is left out.
+    fn workload(&mut self, entry: &Entry) -> Result<Option<Measured>, Error> {
         let mut workload = (entry.build)(&self.options.parameters);
+        if self.options.is_callgrind && !workload.is_countable() {
+            self.steps -= self.options.rounds * self.binaries.len();
+            eprintln!("{} {}: left out, its figures are no instructions", self.percentage(), entry.name);
+            return Ok(None);
+        }
+        let headline = if self.options.is_callgrind { Metric::UserInstructions } else { workload.headline() };
         let shape = workload.shape();
         let round = Round {
             warm_up: self.options.warm_up,
@@ -106,17 +114,17 @@ impl Runner<'_> {
                     entry.name,
                     self.options.rounds,
                     server.binary.name,
-                    summary(&sample, workload.headline()),
+                    summary(&sample, headline),
                 );
+                if let (true, Some(folder)) = (self.options.is_callgrind, &self.options.output) {
+                    let name = format!("callgrind.{}.{}", entry.name, server.binary.name);
+                    valgrind::keep_dump(server.id(), &folder.join(name))?;
+                }
                 samples.push(sample);
             }
         }
-        Ok(Measured {
-            name: entry.name,
-            headline: workload.headline(),
-            is_shared: round.placement.is_shared(),
-            samples,
-        })
+        let is_shared = round.placement.is_shared();
+        Ok(Some(Measured { name: entry.name, headline, is_shared, samples }))
     }
 
     fn start(&mut self, index: usize, shape: &Shape, placement: &Placement) -> Result<Server, Error> {

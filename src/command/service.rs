@@ -7,7 +7,7 @@ use crate::stats::connections::ConnectionTable;
 use crate::stats::counters::{WorkerCounters, WorkerTotals};
 use crate::stats::events::EventHub;
 use crate::stats::prefix::PrefixTable;
-use crate::store::{Entry, Hint, Store};
+use crate::store::{self, Entry, Hint, Store};
 
 use super::event_lines;
 
@@ -115,6 +115,41 @@ pub struct Logins {
 }
 
 impl Service {
+    /// A service of one worker with memcached's settings and a store of its own, for conversations inside one process:
+    /// tests and micro-benchmarks. Nobody obeys its `verbosity` and `shutdown`.
+    pub fn in_process(store_config: store::Config) -> Self {
+        let events = Arc::new(EventHub::default());
+        let prefix_delimiter = b':';
+        Self {
+            store: Store::new(store_config, Arc::clone(&events)),
+            config: Config {
+                version: "1.6.45".to_owned(),
+                is_shutdown_enabled: false,
+                is_flush_enabled: true,
+                is_dump_enabled: true,
+                is_watch_enabled: true,
+                has_debug_commands: false,
+                is_maxconns_fast: true,
+                max_connections: 1024,
+                threads: 1,
+                requests_per_event: 20,
+                idle_timeout_seconds: 0,
+                read_buffers_max: 0,
+                watcher_buffer_bytes: 262_144,
+                prefix_delimiter,
+            },
+            clock: Arc::new(Clock::start()),
+            workers: vec![Default::default()].into(),
+            connections: ConnectionTable::default(),
+            events,
+            prefixes: PrefixTable::new(prefix_delimiter, false),
+            control: Box::new(|_| {}),
+            verbosity: AtomicU8::new(0),
+            settings_report: Box::new(|changed| changed.to_vec()),
+            logins: Mutex::new(None),
+        }
+    }
+
     /// Sum of all workers' counters.
     pub fn worker_totals(&self) -> WorkerTotals {
         let mut totals = WorkerTotals::default();

@@ -1,14 +1,11 @@
 //! A service without sockets, and a connection to it, for tests of conversations.
 
-use crate::base::sync::{Arc, AtomicU8, Mutex};
-use crate::base::time::{Clock, Now};
-use crate::stats::connections::ConnectionTable;
-use crate::stats::events::EventHub;
-use crate::stats::prefix::PrefixTable;
-use crate::store::{self, Store};
+use crate::base::sync::Arc;
+use crate::base::time::Now;
+use crate::store;
 
 use super::output::Output;
-use super::service::{Config, Context, ProtocolChoice, Service, Wake};
+use super::service::{Context, ProtocolChoice, Service, Wake};
 use super::session::{Next, Session};
 
 /// The time of all tests.
@@ -21,35 +18,7 @@ pub fn service() -> Service {
 
 /// A service with memcached's defaults and a store of its own.
 pub fn service_with(store_config: store::Config) -> Service {
-    let events = Arc::new(EventHub::default());
-    Service {
-        store: Store::new(store_config, Arc::clone(&events)),
-        config: Config {
-            version: "1.6.45".to_owned(),
-            is_shutdown_enabled: false,
-            is_flush_enabled: true,
-            is_dump_enabled: true,
-            is_watch_enabled: true,
-            has_debug_commands: false,
-            is_maxconns_fast: true,
-            max_connections: 1024,
-            threads: 1,
-            requests_per_event: 20,
-            idle_timeout_seconds: 0,
-            read_buffers_max: 0,
-            watcher_buffer_bytes: 262_144,
-            prefix_delimiter: b':',
-        },
-        clock: Arc::new(Clock::start()),
-        workers: vec![Default::default()].into(),
-        connections: ConnectionTable::default(),
-        events,
-        prefixes: PrefixTable::new(b':', false),
-        control: Box::new(|_| {}),
-        verbosity: AtomicU8::new(0),
-        settings_report: Box::new(|changed| changed.to_vec()),
-        logins: Mutex::new(None),
-    }
+    Service::in_process(store_config)
 }
 
 /// A connection that keeps unconsumed input as the network layer does.

@@ -7,3 +7,4 @@ pub mod data;
 pub mod open;
 pub mod request;
 pub mod source;
+pub mod stream;

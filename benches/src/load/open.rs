@@ -3,7 +3,8 @@
 //! out, so that a server that stalls pays for every request that should have come meanwhile (no coordinated omission).
 //!
 //! Arrivals are a Poisson process, dealt to the connections in turn. A connection that still waits gets its next
-//! request behind the earlier one. The client spins, for it has a core of its own and a sleep would be late.
+//! request behind the earlier one. The client spins, for it has a core of its own and a sleep would be late. Large values
+//! may stream beside the requests ([`crate::load::stream`]).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use crate::load::client::{
     Outcome, READ_BUFFER_BYTES, REPLY_TIMEOUT, new_histogram, open, receive_into, send_from, timed_out, wait,
 };
 use crate::load::source::{Source, Step};
+use crate::load::stream::Streams;
 use crate::random::Random;
 
 /// Connections to one server.
@@ -29,6 +31,7 @@ pub struct OpenClient {
     buffer: Vec<u8>,
     spare: Vec<Batch>,
     arrivals: Random,
+    streams: Option<Streams>,
 }
 
 /// `sent <= unsent.len()`; `received` counts bytes of the reply to `waiting`'s front.
@@ -73,7 +76,19 @@ impl OpenClient {
             buffer: vec![0; READ_BUFFER_BYTES],
             spare: Vec::new(),
             arrivals: Random::new(seed),
+            streams: None,
         })
+    }
+
+    /// Lets batches stream beside the requests from now on, so many per second.
+    pub fn stream(&mut self, address: SocketAddr, batches: Vec<Batch>, rate: f64) -> Result<(), Error> {
+        self.streams = Some(Streams::connect(address, &self.poll, self.connections.len(), batches, rate)?);
+        Ok(())
+    }
+
+    /// Batches that streamed during the last run.
+    pub fn streamed(&self) -> u64 {
+        self.streams.as_ref().map_or(0, Streams::done)
     }
 
     /// Sends batches at a rate per second for a time, then waits for the last reply.
@@ -84,6 +99,9 @@ impl OpenClient {
         let mut due = begin + self.gap(rate);
         let mut turn = 0;
         let mut progress = begin;
+        if let Some(streams) = &mut self.streams {
+            streams.start(begin);
+        }
         loop {
             let now = Instant::now();
             while due <= now && due < end {
@@ -92,23 +110,33 @@ impl OpenClient {
                 turn = (turn + 1) % self.connections.len();
                 due += self.gap(rate);
             }
-            if due >= end && tally.batches_waiting == 0 {
+            let is_streaming = self.streams.as_ref().is_some_and(|streams| !streams.are_idle());
+            if due >= end && tally.batches_waiting == 0 && !is_streaming {
                 return Ok(Outcome { operations: tally.operations, elapsed: now - begin, latency: tally.latency });
             }
             wait(&mut self.poll, &mut self.events, Some(Duration::ZERO))?;
-            if !self.events.is_empty() || tally.batches_waiting == 0 {
+            if !self.events.is_empty() || (tally.batches_waiting == 0 && !is_streaming) {
                 progress = now;
             } else if now - progress > REPLY_TIMEOUT {
                 return Err(timed_out());
             }
             for event in &self.events {
-                let connection = &mut self.connections[event.token().0];
+                let index = event.token().0;
+                let Some(connection) = self.connections.get_mut(index) else {
+                    if let Some(streams) = &mut self.streams {
+                        streams.note(index - self.connections.len(), event);
+                    }
+                    continue;
+                };
                 if event.is_writable() {
                     connection.send()?;
                 }
                 if event.is_readable() {
                     connection.receive(&mut self.buffer, &mut tally, &mut self.spare)?;
                 }
+            }
+            if let Some(streams) = &mut self.streams {
+                streams.step(now, now >= end)?;
             }
         }
     }

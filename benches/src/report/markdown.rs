@@ -1,8 +1,10 @@
-//! The tables. Workloads that yield the same figures share a table, so that no cell is empty; then a table of ratios.
+//! The tables. Workloads that yield the same figures share a table, so that no cell is empty; then a table of ratios
+//! and one of targets.
 
 use std::fmt::Write as _;
 
 use crate::metric::{Direction, Metric};
+use crate::report::target;
 use crate::runner::{Measured, Run};
 
 /// The whole report; `machine` is a line about where it was made and `method` one about how.
@@ -24,6 +26,7 @@ pub fn render(run: &Run, machine: &str, method: &str) -> String {
     }
     if run.servers.len() > 1 {
         ratios(&mut out, run);
+        targets(&mut out, run);
     }
     out
 }
@@ -82,10 +85,7 @@ fn ratios(out: &mut String, run: &Run) {
         let is_compared = |metric: &Metric| metric.description().direction != Direction::Neither;
         let metrics: Vec<Metric> = group[0].metrics().into_iter().filter(is_compared).collect();
         let mut heads = vec!["workload".to_string(), "server".to_string()];
-        heads.extend(metrics.iter().map(|metric| {
-            // A ratio has no unit but "per operation" still says what it is a ratio of.
-            metric.description().title.trim_end_matches(" µs").replace(" MiB", "")
-        }));
+        heads.extend(metrics.iter().map(|metric| metric.description().name().to_string()));
         head(out, &heads);
         for workload in group {
             for (index, (server, _)) in run.servers[..reference].iter().enumerate() {
@@ -102,6 +102,31 @@ fn ratios(out: &mut String, run: &Run) {
             }
         }
     }
+}
+
+/// What was to be reached, and what was. A target whose figure this machine does not give stays without one.
+fn targets(out: &mut String, run: &Run) {
+    let mut rows = Vec::new();
+    for workload in &run.measured {
+        for target in target::of(workload.name) {
+            for (index, (server, _)) in run.servers[..run.servers.len() - 1].iter().enumerate() {
+                let measured = target.measured(workload, index).map(|summary| summary.median);
+                let (shown, verdict) = match measured {
+                    Some(value) => (target.format(value), if target.is_met(value) { "yes" } else { "no" }),
+                    None => (String::new(), "not measured"),
+                };
+                let title = target.title(workload);
+                let cells = [workload.name, server, &title, &target.bound(), &shown, verdict];
+                rows.push(cells.map(str::to_string));
+            }
+        }
+    }
+    if rows.is_empty() {
+        return;
+    }
+    line(out, &format!("\nTargets; ratios are to {}:", run.servers[run.servers.len() - 1].0));
+    head(out, &["workload", "server", "figure", "target", "measured", "met"].map(str::to_string));
+    rows.iter().for_each(|cells| row(out, cells));
 }
 
 fn head(out: &mut String, cells: &[String]) {
@@ -153,6 +178,15 @@ Ratios to theirs, median (lowest to highest round):
 | workload | server | items held |
 | --- | --- | ---: |
 | density-10 | ours | 1.50 |
+
+Targets; ratios are to theirs:
+
+| workload | server | figure | target | measured | met |
+| --- | --- | ---: | ---: | ---: | ---: |
+| get-1 | ours | instr u/op | ≤ 700 |  | not measured |
+| get-1 | ours | CPU time/op, ratio | ≤ 0.88 | 0.375 | yes |
+| density-10 | ours | items held, ratio | ≥ 1.45 | 1.500 | yes |
+| density-10 | ours | RSS, ratio | ≤ 1.00 |  | not measured |
 ";
         assert_eq!(render(&fixture::run(), "a machine", "a method"), expected);
     }

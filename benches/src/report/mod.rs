@@ -1,9 +1,10 @@
 //! What a run leaves: Markdown tables on standard output, and with `--output` the same as a file together with every
-//! sample ([`csv`]) and a plot of the ratios ([`plot`]).
+//! sample ([`csv`]) and a plot of the ratios ([`plot`]). Both know the targets ([`target`]).
 
 pub mod csv;
 pub mod markdown;
 pub mod plot;
+pub mod target;
 
 use std::fs;
 use std::path::Path;
@@ -13,13 +14,17 @@ use crate::metric::Metric;
 use crate::runner::{Measured, Run};
 use crate::statistics::{Summary, paired_ratios};
 
-/// Writes all files into a folder, which is made if need be.
-pub fn write(run: &Run, markdown: &str, folder: &Path) -> Result<(), Error> {
+/// Makes the folder of a report if need be, before anything has been measured in vain.
+pub fn make_folder(folder: &Path) -> Result<(), Error> {
+    fs::create_dir_all(folder).map_err(Error::system("make the folder of the report"))
+}
+
+/// Writes all files into a folder.
+pub fn write(run: &Run, machine: &str, markdown: &str, folder: &Path) -> Result<(), Error> {
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).map_err(Error::system("write the report"));
-    fs::create_dir_all(folder).map_err(Error::system("make the folder of the report"))?;
     write("results.md", markdown)?;
     write("samples.csv", &csv::render(run))?;
-    write("ratios.svg", &plot::render(run))
+    write("ratios.svg", &plot::render(run, machine))
 }
 
 impl Measured {

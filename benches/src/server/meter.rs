@@ -4,6 +4,7 @@
 //! - Processor time: the nanoseconds that the scheduler counted for every thread, or where it does not count them, the
 //!   clock ticks of the process (10 ms each, so rounds must not be short).
 //! - Instructions and cycles, user and kernel: `perf stat` on the process, where perf is there and the processor counts.
+//! - User instructions, for a server under callgrind: what callgrind counts.
 //!
 //! A meter must be started and stopped while the server is idle. Then the window is exactly the work between, and it
 //! does not matter when perf began to count.
@@ -17,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::Error;
 use crate::metric::Metric;
+use crate::valgrind;
 
 /// Whether the processor's counters can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum Counters {
     Perf,
     /// Not at all.
     Missing,
+    /// Not those of the processor; but all servers run under callgrind.
+    Callgrind,
 }
 
 impl Counters {
@@ -41,6 +45,7 @@ impl Counters {
 /// A running measurement of one server.
 pub struct Meter {
     id: u32,
+    counters: Counters,
     cpu_nanoseconds: u64,
     perf: Option<Child>,
 }
@@ -59,19 +64,26 @@ impl Meter {
     pub fn start(id: u32, counters: Counters) -> Result<Meter, Error> {
         let perf = match counters {
             Counters::Missing => None,
+            Counters::Callgrind => {
+                valgrind::zero(id)?;
+                None
+            }
             Counters::Perf => {
                 let child = perf(&["-p", &id.to_string()]).spawn().map_err(Error::system("start perf"))?;
                 std::thread::sleep(PERF_ATTACH_TIME);
                 Some(child)
             }
         };
-        Ok(Meter { id, cpu_nanoseconds: cpu_nanoseconds(id)?, perf })
+        Ok(Meter { id, counters, cpu_nanoseconds: cpu_nanoseconds(id)?, perf })
     }
 
     /// Ends it; the server is idle again.
     pub fn stop(self) -> Result<Cost, Error> {
         let cpu_nanoseconds = cpu_nanoseconds(self.id)?.saturating_sub(self.cpu_nanoseconds);
         let mut counts = Vec::new();
+        if self.counters == Counters::Callgrind {
+            counts.push((Metric::UserInstructions, valgrind::dump(self.id)?));
+        }
         if let Some(child) = self.perf {
             if let Some(id) = Pid::from_raw(child.id() as i32) {
                 kill_process(id, Signal::INT).map_err(Error::system("stop perf"))?;

@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 use crate::error::Error;
 use crate::machine::{self, Placement};
 use crate::server::control::Control;
+use crate::valgrind;
 
 /// A program to be measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Binary {
     pub path: PathBuf,
     /// Options for it beside those of the workload.
     pub arguments: Vec<String>,
+    /// Whether it runs under callgrind; then a [`crate::valgrind::Folder`] must be there.
+    pub is_callgrind: bool,
 }
 
 impl Binary {
@@ -40,7 +43,8 @@ impl Binary {
         if name.is_empty() {
             return Err("expected a name before the path".to_string());
         }
-        Ok(Binary { name: name.to_string(), path: PathBuf::from(path), arguments: words.map(str::to_string).collect() })
+        let arguments = words.map(str::to_string).collect();
+        Ok(Binary { name: name.to_string(), path: PathBuf::from(path), arguments, is_callgrind: false })
     }
 
     /// slabstash from beside this program, then memcached from the variable `MEMCACHED` or the search path.
@@ -55,7 +59,7 @@ impl Binary {
             .map(PathBuf::from)
             .or_else(|| on_search_path("memcached"))
             .ok_or_else(|| missing("memcached", "neither on PATH nor in MEMCACHED; see --server"))?;
-        let binary = |name: &str, path| Binary { name: name.to_string(), path, arguments: vec![] };
+        let binary = |name: &str, path| Binary { name: name.to_string(), path, arguments: vec![], is_callgrind: false };
         Ok(vec![binary("slabstash", slabstash), binary("memcached", memcached)])
     }
 }
@@ -168,7 +172,10 @@ impl Drop for Server {
 }
 
 fn command(binary: &Binary, shape: &Shape, address: SocketAddr) -> Command {
-    let mut command = Command::new(&binary.path);
+    let mut command = match binary.is_callgrind {
+        true => valgrind::server_command(&binary.path, shape.connections_max),
+        false => Command::new(&binary.path),
+    };
     command
         .args(["-l", &address.ip().to_string()])
         .args(["-p", &address.port().to_string()])

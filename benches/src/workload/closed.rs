@@ -91,6 +91,10 @@ impl Workload for Closed {
         self.shape
     }
 
+    fn is_countable(&self) -> bool {
+        true
+    }
+
     fn prepare(&mut self, servers: &[Server], _round: &Round) -> Result<(), Error> {
         servers.iter().try_for_each(|server| fill(server, &self.data))
     }

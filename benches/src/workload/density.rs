@@ -61,7 +61,9 @@ impl Workload for Density {
         let mut sample = Sample::new();
         sample.insert(Metric::Items, items as f64);
         sample.insert(Metric::Refused, refused as f64 * 1e6 / stored as f64);
-        sample.insert(Metric::DataShare, items as f64 * sampled.item_bytes / resident);
+        let data = items as f64 * sampled.item_bytes;
+        sample.insert(Metric::DataShare, data / resident);
+        sample.insert(Metric::ItemOverhead, (resident - data) / items as f64);
         sample.insert(Metric::ResidentMemory, resident);
         Ok(sample)
     }

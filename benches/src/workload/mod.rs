@@ -33,6 +33,11 @@ pub trait Workload {
         false
     }
 
+    /// Whether it measures operations one by one, so that their instructions can be counted under callgrind.
+    fn is_countable(&self) -> bool {
+        false
+    }
+
     /// The figure that the plot compares.
     fn headline(&self) -> Metric {
         Metric::CpuTime
@@ -74,6 +79,8 @@ pub struct Parameters {
     pub depth: Option<u64>,
     /// Requests per second of the open-loop workloads, in place of a share of what the reference reaches.
     pub rate: Option<u64>,
+    /// Large values per second beside the streaming variants of those.
+    pub stream_rate: u64,
     /// Connections of `idle`.
     pub idle_connections: usize,
     /// `-m` of the density workloads.
@@ -89,6 +96,7 @@ impl Default for Parameters {
             connections: None,
             depth: None,
             rate: None,
+            stream_rate: 200,
             idle_connections: 10_000,
             density_mib: 256,
         }
@@ -145,6 +153,8 @@ pub const ALL: &[Entry] = &[
     row("two-workers-hot", "two workers, 20 x 50 gets of one key", two_workers::hot),
     row("open-50", "open loop at 50 % of the reference, 90/10", open::half),
     row("open-80", "open loop at 80 % of the reference, 90/10", open::four_fifths),
+    row("open-50-streaming", "open-50 with 1 MiB values beside it", open::half_streaming),
+    row("open-80-streaming", "open-80 with 1 MiB values beside it", open::four_fifths_streaming),
 ];
 
 const fn row(name: &'static str, summary: &'static str, build: fn(&Parameters) -> Box<dyn Workload>) -> Entry {
@@ -168,11 +178,14 @@ fn sample(outcome: &Outcome, cost: &Cost, server: &Server) -> Result<Sample, Err
     }
     let operations = outcome.operations as f64;
     let nanoseconds = outcome.elapsed.as_nanos() as f64;
-    let mut sample = Sample::new();
+    let mut sample: Sample = cost.counts.iter().map(|&(metric, count)| (metric, count / operations)).collect();
+    if server.binary.is_callgrind {
+        // Its times and its memory are callgrind's.
+        return Ok(sample);
+    }
     sample.insert(Metric::OperationRate, operations * 1e9 / nanoseconds);
     sample.insert(Metric::CpuTime, cost.cpu_nanoseconds as f64 / operations);
     sample.insert(Metric::Busy, cost.cpu_nanoseconds as f64 / nanoseconds);
-    sample.extend(cost.counts.iter().map(|&(metric, count)| (metric, count / operations)));
     for (metric, quantile) in [(Metric::P50, 0.5), (Metric::P99, 0.99), (Metric::P999, 0.999)] {
         sample.insert(metric, outcome.latency.value_at_quantile(quantile) as f64);
     }
@@ -197,7 +210,8 @@ mod tests {
     fn names_and_families() {
         let names = |name| named(name).iter().map(|entry| entry.name).collect::<Vec<_>>();
         assert_eq!(names("get-1"), ["get-1"]);
-        assert_eq!(names("open"), ["open-50", "open-80"]);
+        assert_eq!(names("open-50"), ["open-50"]);
+        assert_eq!(names("open"), ["open-50", "open-80", "open-50-streaming", "open-80-streaming"]);
         assert_eq!(names("density").len(), 5);
         assert_eq!(names("two-workers").len(), 2);
         assert!(names("dens").is_empty());
