@@ -93,8 +93,9 @@ fn arithmetic(text: &[u8]) {
 fn meta_get(text: &[u8]) {
     let (verb, _) = classic::verb(text);
     black_box(verb);
-    let split = meta::split(text, 2).expect("word, key and flag");
-    black_box(split.check().expect("a flag that mg has"));
+    let mut request = meta::split(text, 2).expect("word, key and flag");
+    request.check().expect("a flag that mg has");
+    black_box(request);
 }
 
 fn binary(input: &[u8]) {
