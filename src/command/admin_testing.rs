@@ -5,7 +5,7 @@ use crate::store::value::NewValue;
 use crate::store::{self, Marks, NewItem};
 
 use super::output::Output;
-use super::service::{Context, Control, Logins, Service, Wake};
+use super::service::{Context, Control, Logins, Scratch, Service, Wake};
 use super::testing;
 
 pub use super::testing::NOW;
@@ -50,7 +50,7 @@ impl Fixture {
             now: NOW,
             wake: Wake { target: &self.wake, token: 0 },
             descriptor: 7,
-            scratch: &mut Vec::new(),
+            scratch: &mut Scratch::default(),
         })
     }
 

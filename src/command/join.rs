@@ -47,7 +47,7 @@ pub(super) fn join(request: StoreRequest<'_>, hash: KeyHash, class_id: u8, conte
     let mut joining = Joining { request: Some(request), mode, key, given, buffer: None };
     let refused = StoreOutcome::refused(Stored::NotStored, given);
     for visit in 0..VISITS_MAX {
-        let scratch = &mut *context.scratch;
+        let scratch = &mut context.scratch.joined;
         let step = service.store.entry(key, hash, now, |entry| {
             if visit == 0 {
                 event_lines::fetched(entry, key, descriptor, service);
@@ -57,8 +57,8 @@ pub(super) fn join(request: StoreRequest<'_>, hash: KeyHash, class_id: u8, conte
         });
         match step {
             Visit::Done(outcome) => {
-                if context.scratch.capacity() > SCRATCH_BYTES_KEPT {
-                    *context.scratch = Vec::new();
+                if context.scratch.joined.capacity() > SCRATCH_BYTES_KEPT {
+                    context.scratch.joined = Vec::new();
                 }
                 return outcome;
             }

@@ -23,6 +23,7 @@ pub mod binary;
 pub mod dump;
 pub mod event_lines;
 pub mod login;
+mod lookahead;
 pub mod meta;
 pub mod output;
 pub mod service;

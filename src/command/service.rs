@@ -10,6 +10,7 @@ use crate::stats::prefix::PrefixTable;
 use crate::store::{self, Entry, Hint, Store};
 
 use super::event_lines;
+use super::lookahead::Lookahead;
 
 /// Protocol of a listener or connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -191,15 +192,25 @@ pub struct Context<'a> {
     pub wake: Wake<'a>,
     /// Number of the connection's socket, which watchers see as `cfd`.
     pub descriptor: i32,
-    /// Memory for joining values, kept from request to request.
-    pub scratch: &'a mut Vec<u8>,
+    /// What is kept from request to request.
+    pub scratch: &'a mut Scratch,
+}
+
+/// A worker's memory for one conversation at a time, kept so that nothing is allocated per request.
+#[derive(Default)]
+pub struct Scratch {
+    /// For joining values.
+    pub(super) joined: Vec<u8>,
+    /// Requests looked at before their turn.
+    pub(super) lookahead: Lookahead,
 }
 
 impl Context<'_> {
     /// A command's visit to a key ([`Store::entry`]); watchers are told of the lookup.
     #[inline]
     pub fn visit<R>(&self, key: &[u8], visit: impl FnOnce(&mut Entry<'_>) -> R) -> R {
-        self.visit_hashed(key, self.service.store.hash(key), visit)
+        let hash = self.service.store.hash(key);
+        self.visit_at(key, hash, self.scratch.lookahead.hint(hash), visit)
     }
 
     /// [`Context::visit`] for a key whose hash is known.

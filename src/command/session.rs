@@ -16,11 +16,13 @@ use std::borrow::Cow;
 
 use crate::protocol::binary::header::REQUEST_MAGIC;
 use crate::protocol::text::line::{self, Found};
+use crate::protocol::text::meta;
 use crate::stats::connections::ConnectionState;
 
 use super::binary::BinaryState;
 use super::dump::Dump;
 use super::login::Login;
+use super::lookahead;
 use super::output::{Mark, Output};
 use super::retrieval::{self, Answered, Looked, Lookup};
 use super::service::{Context, ProtocolChoice};
@@ -146,6 +148,7 @@ impl Session {
         }
         self.wanted = 0;
         output.allow_replies(context.service.config.replies_per_turn_max());
+        context.scratch.lookahead.clear();
         let mut turn = Turn {
             input,
             consumed: 0,
@@ -205,7 +208,12 @@ impl Session {
             context.counters().response_obj_oom.add(1);
             return self.close(Next::Abort(CloseReason::Error));
         }
-        let line = Line { text, bytes, behind: rest.get(bytes..).unwrap_or_default(), turn: turn.mark };
+        let behind = rest.get(bytes..).unwrap_or_default();
+        if text.first() == Some(&b'm') && behind.first() == Some(&b'm') && context.scratch.lookahead.is_used_up() {
+            let requests = (turn.requests_left as usize).min(lookahead::REQUESTS_MAX);
+            context.scratch.lookahead.look(meta::keys(rest).take(requests), &context.service.store);
+        }
+        let line = Line { text, bytes, behind, turn: turn.mark };
         let step = text::execute(&line, output, context);
         let line_end = bytes - text.len();
         self.scanned = 0;

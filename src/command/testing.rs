@@ -5,7 +5,7 @@ use crate::base::time::Now;
 use crate::store;
 
 use super::output::Output;
-use super::service::{Context, ProtocolChoice, Service, Wake};
+use super::service::{Context, ProtocolChoice, Scratch, Service, Wake};
 use super::session::{Next, Session};
 
 /// The time of all tests.
@@ -68,7 +68,7 @@ impl<'a> Client<'a> {
 
     /// One call of the session; sends what is queued.
     pub fn turn(&mut self) -> Next {
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::default();
         let target: Arc<dyn Fn(usize) + Send + Sync> = Arc::new(|_| {});
         let mut context = Context {
             service: self.service,

@@ -16,7 +16,7 @@ use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 
 use crate::base::sync::{Arc, Ordering};
 use crate::base::time::Now;
-use crate::command::service::{Context, Service, Wake};
+use crate::command::service::{Context, Scratch, Service, Wake};
 use crate::command::{CloseReason, Next, Output, Progress, Session};
 use crate::stats::connections::{ConnectionEntry, ConnectionState};
 
@@ -36,7 +36,7 @@ pub struct Tools<'a> {
     /// Where reads go, [`READ_BUFFER_BYTES`] long.
     pub read_buffer: &'a mut [u8],
     /// For the session.
-    pub scratch: &'a mut Vec<u8>,
+    pub scratch: &'a mut Scratch,
     /// Spare memory.
     pub pool: &'a mut Pool,
     /// Wakes connections of this worker.
@@ -539,7 +539,7 @@ fn context<'a>(
     service: &'a Service,
     worker: usize,
     now: Now,
-    scratch: &'a mut Vec<u8>,
+    scratch: &'a mut Scratch,
     wake: Wake<'a>,
     descriptor: i32,
 ) -> Context<'a> {

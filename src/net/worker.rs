@@ -16,6 +16,7 @@ use slab::Slab;
 
 use crate::base::sync::Arc;
 use crate::base::time::Now;
+use crate::command::service::Scratch;
 use crate::command::{CloseReason, Service};
 use crate::stats::connections::ConnectionState;
 use crate::stats::events::{class, connection_closed, connection_opened};
@@ -37,7 +38,7 @@ pub struct Worker {
     ready: VecDeque<usize>,
     endpoints: Vec<Endpoint>,
     read_buffer: Box<[u8]>,
-    scratch: Vec<u8>,
+    scratch: Scratch,
     woken: Vec<usize>,
     pool: Pool,
     /// Start of the current round.
@@ -71,7 +72,7 @@ impl Worker {
             ready: VecDeque::new(),
             endpoints: Vec::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
             woken: Vec::new(),
             maintain_at: start,
             sweep_at: has_idle_timeout.then_some(start + SWEEP_INTERVAL),

@@ -94,7 +94,7 @@ struct Conversation {
     service: Service,
     session: Session,
     output: Output,
-    scratch: Vec<u8>,
+    scratch: Scratch,
     wake: Arc<dyn Fn(usize) + Send + Sync>,
 }
 
@@ -104,7 +104,7 @@ impl Conversation {
             service: Service::in_process(store::Config::default()),
             session: Session::new(ProtocolChoice::Negotiate),
             output: Output::new(),
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
             wake: Arc::new(|_| {}),
         }
     }

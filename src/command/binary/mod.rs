@@ -21,11 +21,12 @@ mod testing;
 mod tests;
 
 use crate::base::key::KEY_BYTES_MAX;
-use crate::protocol::binary::header::{HEADER_BYTES, Header, Parsed};
+use crate::protocol::binary::header::{self, HEADER_BYTES, Header, Parsed};
 use crate::protocol::binary::opcode::{Command, Opcode};
 use crate::protocol::binary::reply::{Echo, Status, push_error, push_value};
 use crate::stats::connections::ConnectionState;
 
+use super::lookahead;
 use super::output::Output;
 use super::service::Context;
 use super::session::{CloseReason, Next, Progress};
@@ -210,6 +211,10 @@ impl BinaryState {
             // unknown opcode loses the requests behind it. memcached does so.
             return self.swallow_first(prefix_bytes, header.body_bytes, echo, Status::UnknownCommand, output);
         };
+        if !rest.is_empty() && context.scratch.lookahead.is_used_up() {
+            let store = &context.service.store;
+            context.scratch.lookahead.look(header::keys(input).take(lookahead::REQUESTS_MAX), store);
+        }
         if !opcode.accepts(&header, value_bytes) {
             return Step::break_off(prefix_bytes, echo, Status::InvalidArguments, output);
         }

@@ -5,7 +5,7 @@ use crate::base::time::Now;
 use crate::store;
 
 use super::super::output::Output;
-use super::super::service::{Context, Service, Wake};
+use super::super::service::{Context, Scratch, Service, Wake};
 use super::super::testing;
 
 /// The service with a reply queue and what else a context borrows.
@@ -14,7 +14,7 @@ pub(in crate::command) struct TestServer {
     pub now: Now,
     pub output: Output,
     wake: Arc<dyn Fn(usize) + Send + Sync>,
-    scratch: Vec<u8>,
+    scratch: Scratch,
 }
 
 impl TestServer {
@@ -27,7 +27,7 @@ impl TestServer {
             now: Now { seconds: 1000, epoch: 1_700_000_000 },
             output: Output::new(),
             wake: Arc::new(|_| {}),
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
         }
     }
 

@@ -74,6 +74,21 @@ impl Header {
     }
 }
 
+/// The keys of the packets that the input begins with, for looking ahead: only of packets that are all there. A packet
+/// without a key has an empty one.
+pub fn keys(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = input;
+    std::iter::from_fn(move || {
+        let Parsed::Header(header) = Header::parse(rest) else {
+            return None;
+        };
+        let (packet, behind) = rest.split_at_checked(HEADER_BYTES.checked_add(header.body_bytes)?)?;
+        rest = behind;
+        let start = HEADER_BYTES + header.extras_bytes;
+        Some(packet.get(start..start + header.key_bytes).unwrap_or_default())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Header, Parsed};

@@ -11,7 +11,7 @@ use crate::base::key::KEY_BYTES_MAX;
 use crate::base::sizes::VALUE_BYTES_MAX;
 
 use super::base64;
-use super::line::next_token;
+use super::line::{next_token, printable_length};
 use super::number::{strict_i32, strict_u32, strict_u64};
 
 /// What may be glued to a flag's letter.
@@ -226,6 +226,24 @@ fn bit(letter: u8) -> u64 {
     1 << (letter & 63)
 }
 
+/// The keys of the meta commands that the input begins with, for looking ahead: as they are sent, and only of lines that
+/// are all there. Ends behind an `ms`, whose data block follows.
+pub fn keys(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(input);
+    std::iter::from_fn(move || {
+        let input = rest.take()?;
+        let [b'm', command, b' ', line @ ..] = input else {
+            return None;
+        };
+        let key = &line[..printable_length(line)];
+        if *command != b's' {
+            let end = key.len() + memchr::memchr(b'\n', &line[key.len()..])?;
+            rest = line.get(end + 1..);
+        }
+        Some(key)
+    })
+}
+
 /// Finds the tokens of a line. The first `positional` (2 or 3) are word, key and data length, the rest are flags.
 /// `None` when a positional one is missing or a flag does not start as flags do.
 #[inline(always)]
@@ -332,7 +350,7 @@ impl Request<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FLAGS, Refusal, Request, split};
+    use super::{FLAGS, Refusal, Request, keys, split};
 
     fn parse(line: &[u8]) -> Result<Request<'_>, Refusal> {
         let mut request = split(line, 2).ok_or(Refusal::BadFormat)?;
@@ -369,6 +387,16 @@ mod tests {
         accepted("mg   a   v  t", "vt");
         accepted("mg a kfoo Oxyz P9 L", "kOPL");
         accepted("mg a v k s t c f h l q u x I P L O M T1 R1", "vkstcfhlquxIPLOMTR");
+    }
+
+    #[test]
+    fn keys_are_those_of_whole_lines() {
+        let keys_of = |input: &'static [u8]| keys(input).map(String::from_utf8_lossy).collect::<Vec<_>>().join(",");
+        assert_eq!(keys_of(b"mg a v\r\nmd b\r\nma c q\nget d\r\nmg e\r\n"), "a,b,c");
+        assert_eq!(keys_of(b"mg a\r\nms b 2\r\nxx\r\nmg c\r\n"), "a,b");
+        assert_eq!(keys_of(b"mg a v\r\nmg b v"), "a");
+        assert_eq!(keys_of(b"mn\r\nmg b\r\n"), "");
+        assert_eq!(keys_of(b""), "");
     }
 
     #[test]
