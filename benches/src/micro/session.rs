@@ -3,7 +3,7 @@
 
 use slabstash::base::sync::Arc;
 use slabstash::base::time::Now;
-use slabstash::command::service::{ProtocolChoice, Wake};
+use slabstash::command::service::{ProtocolChoice, Scratch, Wake};
 use slabstash::command::{Context, Next, Output, Service, Session};
 use slabstash::store;
 
