@@ -51,7 +51,7 @@ impl Partition {
         if self.tuning.has_maintainer {
             let class = self.facts(id).class;
             if self.is_unbalanced(class) {
-                self.balance(class, now, SETTLE_MOVES, false);
+                self.balance(class, now, SETTLE_MOVES);
             }
         }
     }
@@ -72,7 +72,7 @@ impl Partition {
         if self.classes[class].lists.iter().all(|list| list.items == 0) {
             return Activity::Idle;
         }
-        let mut moves = if self.tuning.is_segmented { self.balance(class, now, MOVES_MAX, false) } else { 0 };
+        let mut moves = self.balance(class, now, MOVES_MAX);
         for segment in [Segment::Cold, Segment::Temp] {
             while moves < MOVES_MAX {
                 let tail = self.classes[class].lists[segment.index()].tail;

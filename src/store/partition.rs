@@ -20,6 +20,7 @@ use super::flush::FlushMarks;
 use super::ids::ItemId;
 use super::index::Index;
 use super::item::{self, Fields, Item, Shape};
+use super::lru::ghosts::Ghosts;
 use super::lru::{List, Segment};
 use super::maintain::Sweep;
 use super::pins::Pins;
@@ -78,6 +79,8 @@ pub struct Partition {
     /// Next CAS id: unique in the process, since partitions count in steps of their number.
     cas_next: u64,
     cas_step: u64,
+    /// Keys evicted lately.
+    pub(super) ghosts: Ghosts,
     pub(super) pins: Pins,
     pub(super) sweep: Sweep,
     /// Items by size in units of 32 bytes, when sizes are tracked.
@@ -105,6 +108,7 @@ impl Partition {
             tuning: shared.config.tuning.clone(),
             cas_next: (if number < 2 { step } else { 0 }) + number as u64 + if step == 1 { 1 } else { 0 },
             cas_step: step,
+            ghosts: Ghosts::default(),
             pins: Pins::default(),
             sweep: Sweep::default(),
             size_counts: Vec::new(),
@@ -208,7 +212,7 @@ impl Partition {
         let shape =
             Shape { key_bytes: key.len(), tail_bytes, has_flags: new.flags != 0, has_wide_cas: item::is_wide_cas(cas) };
         let bin = self.shared.bins.row(slot_class).bin_of(shape.bytes());
-        let id = self.make_place(key, hash, (slot_class, bin), now, peers)?;
+        let (id, previous) = self.make_place(key, hash, (slot_class, bin), now, peers)?;
         let number;
         let tail = match new.value {
             NewValue::Bytes(bytes) => bytes,
@@ -219,14 +223,15 @@ impl Partition {
         };
         let (flags, exptime, time) = (new.flags, new.exptime, self.shared.flush.touch_time(now));
         item::write(self.spans.slot_mut(id), &Fields { key, flags, exptime, time, cas, marks, tail });
-        let segment = self.entry_segment(exptime, now);
+        let segment = self.entry_segment(hash, previous, exptime, now);
         self.link_in(segment, id, facts);
         self.counters.total_items += 1;
         self.track_size(facts.bytes, 1);
         Ok((id, if self.shared.config.has_cas { cas } else { 0 }))
     }
 
-    /// A slot for the key, which the index points to; the present item is gone when this succeeds.
+    /// A slot for the key, which the index points to, and the segment of the present item, which is gone when this
+    /// succeeds.
     fn make_place(
         &mut self,
         key: &[u8],
@@ -234,23 +239,25 @@ impl Partition {
         place: (usize, usize),
         now: Now,
         peers: Peers<'_>,
-    ) -> Result<ItemId, StoreError> {
+    ) -> Result<(ItemId, Option<Segment>), StoreError> {
         if let Some(old) = self.find(key, hash)
             && self.spans.place(old) == place
         {
             // The same slot does: no allocation, no eviction, and the index stays as it is.
+            let segment = self.item(old).segment();
             self.unlink_from_list(old);
             self.drop_large(old);
-            return Ok(old);
+            return Ok((old, Some(segment)));
         }
         let id = self.allocate(place.0, place.1, now, peers).ok_or(StoreError::NoMemory)?;
         // Looked up again, since the allocation may have evicted it.
         if let Some(old) = self.find(key, hash) {
+            let segment = self.item(old).segment();
             self.unlink_from_list(old);
             self.drop_large(old);
             self.index.replace(hash.0, old, id);
             self.spans.give_back(old);
-            return Ok(id);
+            return Ok((id, Some(segment)));
         }
         while let Err(full) = self.index.insert(hash.0, id) {
             self.evict(full.victim, now);
@@ -259,7 +266,7 @@ impl Partition {
             let (spans, hasher) = (&self.spans, &self.shared.hasher);
             self.index.grow(|other| if other == id { hash.0 } else { hasher.hash(Item(spans.slot(other)).key()).0 });
         }
-        Ok(id)
+        Ok((id, None))
     }
 
     /// Takes an item out of everything and frees its memory.
