@@ -7,6 +7,7 @@
 //! - [`runner`]: the order of workloads, rounds and servers
 //! - [`workload`]: what is measured, a file per family
 //! - [`load`]: the client; [`server`]: starting, asking and metering a server
+//! - [`replay`]: traces, against a server or in process
 //! - [`report`]: tables, samples, plot
 //! - [`metric`], [`statistics`], [`random`], [`machine`], [`error`]: values that all of these share
 
@@ -16,6 +17,7 @@ mod machine;
 mod metric;
 mod options;
 mod random;
+mod replay;
 mod report;
 mod runner;
 mod server;
@@ -23,6 +25,7 @@ mod statistics;
 mod workload;
 
 use std::env;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::error::Error;
@@ -31,7 +34,12 @@ use crate::server::Binary;
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
-    match Options::parse(&words).and_then(|options| act(&options)) {
+    let parsed = Options::parse(&words).map(|mut options| {
+        let traces = &mut options.parameters.traces;
+        *traces = traces.take().or_else(|| env::var_os("TRACES").map(PathBuf::from));
+        options
+    });
+    match parsed.and_then(|options| act(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("slabstash-bench: {error}");
@@ -44,6 +52,7 @@ fn act(options: &Options) -> Result<(), Error> {
     match options.action {
         Action::Help => print!("{}", options::help()),
         Action::List => print!("{}", options::list()),
+        Action::Policies => print!("{}", replay::policies::compare(&options.parameters)?),
         Action::Run => run(options)?,
     }
     Ok(())
@@ -55,6 +64,9 @@ fn run(options: &Options) -> Result<(), Error> {
         true => Binary::defaults()?,
         false => options.servers.clone(),
     };
+    if options.leaves_traces_out() {
+        eprintln!("slabstash-bench: only a generated trace is replayed; {}", replay::plan::NO_FOLDER);
+    }
     let machine = machine::describe();
     let run = runner::run(options, &binaries)?;
     if !run.measured.is_empty() {

@@ -30,12 +30,16 @@ pub enum Metric {
     P999,
     /// Items that the server holds.
     Items,
+    /// Gets that found nothing, over all gets.
+    MissShare,
     /// Sets that the server refused for want of memory, in a million.
     Refused,
     /// Bytes of keys and values held over resident memory.
     DataShare,
     /// Growth of resident memory per open connection.
     ConnectionBytes,
+    /// The server's resident memory over its memory limit.
+    LimitShare,
     /// The server's resident memory.
     ResidentMemory,
 }
@@ -79,9 +83,11 @@ pub const DESCRIPTIONS: &[Description] = &[
     row(Metric::P99, "p99 µs", 1e3, 0, Direction::Down),
     row(Metric::P999, "p99.9 µs", 1e3, 0, Direction::Down),
     row(Metric::Items, "items held", 1.0, 0, Direction::Up),
+    row(Metric::MissShare, "misses %", 0.01, 2, Direction::Down),
     row(Metric::Refused, "refused ppm", 1.0, 0, Direction::Down),
     row(Metric::DataShare, "data/RSS", 1.0, 3, Direction::Up),
     row(Metric::ConnectionBytes, "RSS B/connection", 1.0, 0, Direction::Down),
+    row(Metric::LimitShare, "RSS/-m", 1.0, 2, Direction::Down),
     row(Metric::ResidentMemory, "RSS MiB", 1048576.0, 1, Direction::Down),
 ];
 

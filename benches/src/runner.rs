@@ -72,6 +72,7 @@ struct Runner<'a> {
 impl Runner<'_> {
     fn workload(&mut self, entry: &Entry) -> Result<Measured, Error> {
         let mut workload = (entry.build)(&self.options.parameters);
+        workload.read().map_err(Error::during(entry.name.to_string()))?;
         let shape = workload.shape();
         let round = Round {
             warm_up: self.options.warm_up,

@@ -66,9 +66,8 @@ impl Partition {
         if !tuning.policy.is_segmented() {
             return Segment::Cold;
         }
-        let is_temporary = tuning.has_temp_lru
-            && exptime != 0
-            && exptime.saturating_sub(now.seconds) <= tuning.temporary_ttl_seconds;
+        let is_temporary =
+            tuning.has_temp_lru && exptime != 0 && exptime.saturating_sub(now.seconds) <= tuning.temporary_ttl_seconds;
         if is_temporary {
             Segment::Temp
         } else if tuning.policy == Policy::QuickDemotion {
