@@ -8,6 +8,8 @@ pub mod ghosts;
 pub mod policy;
 mod quick_demotion;
 mod segmented;
+#[cfg(test)]
+mod tests;
 
 use super::ids::ItemId;
 use super::item;
