@@ -463,6 +463,9 @@ mod tests {
         check("lru tune 10 20 0 1", "ERROR hot/warm age factors must be greater than 0");
         let fixture = Fixture::new();
         check_on(&fixture, "lru tune 10 25 0.1 3 junk", "OK");
+        assert_eq!(fixture.service.store.tuning().policy, Policy::Segmented);
+        check_on(&fixture, "lru mode quick_demotion", "OK");
+        assert_eq!(fixture.service.store.tuning().policy, Policy::QuickDemotion);
         check_on(&fixture, "lru m f", "OK");
         check_on(&fixture, "lru temp_ttl 9 noreply", "OK");
         let tuning = fixture.service.store.tuning();
