@@ -8,6 +8,7 @@
 //! - [`workload`]: what is measured, a file per family
 //! - [`load`]: the client; [`server`]: starting, asking and metering a server
 //! - [`micro`]: the parts of slabstash in process, by instructions; [`valgrind`]: how those are counted
+//! - [`replay`]: traces, against a server or in process
 //! - [`report`]: tables, samples, plot
 //! - [`metric`], [`statistics`], [`random`], [`machine`], [`error`]: values that all of these share
 
@@ -18,6 +19,7 @@ mod metric;
 mod micro;
 mod options;
 mod random;
+mod replay;
 mod report;
 mod runner;
 mod server;
@@ -28,6 +30,7 @@ mod workload;
 use std::env;
 use std::fs;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::error::Error;
@@ -38,7 +41,12 @@ use crate::valgrind::Folder;
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
-    match Options::parse(&words).and_then(|options| act(&options)) {
+    let parsed = Options::parse(&words).map(|mut options| {
+        let traces = &mut options.parameters.traces;
+        *traces = traces.take().or_else(|| env::var_os("TRACES").map(PathBuf::from));
+        options
+    });
+    match parsed.and_then(|options| act(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("slabstash-bench: {error}");
@@ -53,6 +61,7 @@ fn act(options: &Options) -> Result<(), Error> {
         Action::List => print!("{}", options::list()),
         Action::Instructions => instructions(options)?,
         Action::RunItems => micro::run_items(&options.items),
+        Action::Policies => print!("{}", replay::policies::compare(&options.parameters)?),
         Action::Run => run(options)?,
     }
     Ok(())
@@ -104,6 +113,9 @@ fn run(options: &Options) -> Result<(), Error> {
     binaries.iter_mut().for_each(|binary| binary.is_callgrind = options.is_callgrind);
     if let Some(folder) = &options.output {
         report::make_folder(folder)?;
+    }
+    if options.leaves_traces_out() {
+        eprintln!("slabstash-bench: only a generated trace is replayed; {}", replay::plan::NO_FOLDER);
     }
     let machine = machine::describe();
     let run = runner::run(options, &binaries)?;

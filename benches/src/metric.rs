@@ -34,6 +34,8 @@ pub enum Metric {
     Streamed,
     /// Items that the server holds.
     Items,
+    /// Gets that found nothing, over all gets.
+    MissShare,
     /// Sets that the server refused for want of memory, in a million.
     Refused,
     /// Bytes of keys and values held over resident memory.
@@ -42,6 +44,8 @@ pub enum Metric {
     ItemOverhead,
     /// Growth of resident memory per open connection.
     ConnectionBytes,
+    /// The server's resident memory over its memory limit.
+    LimitShare,
     /// The server's resident memory.
     ResidentMemory,
 }
@@ -87,10 +91,12 @@ pub const DESCRIPTIONS: &[Description] = &[
     row(Metric::P999, "p99.9 µs", 1e3, 0, Direction::Down),
     row(Metric::Streamed, "streamed MiB/s", 1048576.0, 0, Direction::Neither),
     row(Metric::Items, "items held", 1.0, 0, Direction::Up),
+    row(Metric::MissShare, "misses %", 0.01, 2, Direction::Down),
     row(Metric::Refused, "refused ppm", 1.0, 0, Direction::Down),
     row(Metric::DataShare, "data/RSS", 1.0, 3, Direction::Up),
     row(Metric::ItemOverhead, "overhead B/item", 1.0, 1, Direction::Down),
     row(Metric::ConnectionBytes, "RSS B/connection", 1.0, 0, Direction::Down),
+    row(Metric::LimitShare, "RSS/-m", 1.0, 2, Direction::Down),
     row(Metric::ResidentMemory, "RSS MiB", 1048576.0, 1, Direction::Down),
 ];
 

@@ -13,6 +13,8 @@ use crate::workload::{self, Entry, Parameters};
 pub enum Action {
     /// Measure.
     Run,
+    /// Replay traces in process under every eviction policy.
+    Policies,
     /// Name the workloads.
     List,
     /// Count the instructions of the micro-benchmarks.
@@ -122,9 +124,17 @@ impl Options {
     pub fn entries(&self) -> Vec<&'static Entry> {
         let is_wanted = |entry: &&Entry| {
             let names = |name: &String| workload::named(name).iter().any(|it| it.name == entry.name);
-            self.workloads.is_empty() || self.workloads.iter().any(names)
+            match self.workloads.is_empty() {
+                true => !(self.leaves_traces_out() && entry.needs_traces()),
+                false => self.workloads.iter().any(names),
+            }
         };
         workload::ALL.iter().filter(is_wanted).collect()
+    }
+
+    /// Whether the workloads that need traces are left out: they were not asked for by name, and there are none.
+    pub fn leaves_traces_out(&self) -> bool {
+        self.workloads.is_empty() && self.parameters.traces.is_none()
     }
 }
 
@@ -340,12 +350,39 @@ const FLAGS: &[Flag] = &[
         },
     },
     Flag {
+        name: "--traces",
+        values: Values::One,
+        shown: "DIR",
+        help: "folder of the traces that replay wants (the variable TRACES)",
+        apply: |options, value| {
+            options.parameters.traces = Some(PathBuf::from(value));
+            Ok(())
+        },
+    },
+    Flag {
         name: "--run-items",
         values: Values::None,
         shown: "",
         help: "do the micro-benchmarks' work, to be run under a profiler; --instructions uses it",
         apply: |options, _| {
             options.action = Action::RunItems;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--replay-mib",
+        values: Values::One,
+        shown: "N",
+        help: "copies of each trace are replayed until 1 % of the footprint is so much (8)",
+        apply: |options, value| number(value, 1, 1 << 16).map(|it| options.parameters.replay_mib = it),
+    },
+    Flag {
+        name: "--policies",
+        values: Values::None,
+        shown: "",
+        help: "replay the traces in process under every eviction policy, and do nothing else",
+        apply: |options, _| {
+            options.action = Action::Policies;
             Ok(())
         },
     },
@@ -496,7 +533,10 @@ mod tests {
         let options = parse("--workload set-1 get-1 set-1 open-80 open").unwrap();
         let names: Vec<_> = options.entries().iter().map(|entry| entry.name).collect();
         assert_eq!(names, ["get-1", "set-1", "open-50", "open-80", "open-50-streaming", "open-80-streaming"]);
-        assert_eq!(parse("").unwrap().entries().len(), workload::ALL.len());
+        let all = |line| parse(line).unwrap().entries().len();
+        assert_eq!(all("--traces x"), workload::ALL.len());
+        assert_eq!(all(""), workload::ALL.iter().filter(|entry| !entry.needs_traces()).count());
+        assert_eq!(all("--workload replay"), 16);
     }
 
     #[test]

@@ -80,6 +80,7 @@ impl Runner<'_> {
             return Ok(None);
         }
         let headline = if self.options.is_callgrind { Metric::UserInstructions } else { workload.headline() };
+        workload.read().map_err(Error::during(entry.name.to_string()))?;
         let shape = workload.shape();
         let round = Round {
             warm_up: self.options.warm_up,

@@ -9,7 +9,7 @@ use crate::base::sizes::CLASSES_MAX;
 use crate::base::sync::Ordering;
 use crate::protocol::text::line::is_keyword;
 use crate::protocol::text::number::{c_double, c_u32, strict_i32, strict_i64, strict_u32};
-use crate::store::{Crawl, DebugItem, Reassign, Tuning};
+use crate::store::{Crawl, DebugItem, Policy, Reassign, Tuning};
 
 use super::dump::{Dump, Format};
 use super::output::Output;
@@ -119,14 +119,10 @@ fn lru(tokens: &[&[u8]], context: &Context<'_>) -> Answer {
             lru_tune([hot, warm], [hot_factor, warm_factor], context)
         }
         [_, word, mode, ..] if is_keyword(word, "mode") && is_maintained => {
-            let is_segmented = if is_keyword(mode, "flat") {
-                false
-            } else if is_keyword(mode, "segmented") {
-                true
-            } else {
-                return ERROR;
-            };
-            tune(context, |tuning| tuning.is_segmented = is_segmented)
+            match Policy::ALL.into_iter().find(|policy| is_keyword(mode, policy.name())) {
+                Some(policy) => tune(context, |tuning| tuning.policy = policy),
+                None => ERROR,
+            }
         }
         [_, word, ttl, ..] if is_keyword(word, "temp_ttl") && is_maintained => {
             let Some(ttl) = strict_i32(ttl) else {
@@ -162,6 +158,10 @@ fn lru_tune(percents: [&[u8]; 2], factors: [&[u8]; 2], context: &Context<'_>) ->
         return Answer::Line("ERROR hot/warm age factors must be greater than 0");
     }
     tune(context, |tuning| {
+        // Who tunes memcached's policy wants it.
+        if tuning.policy == Policy::QuickDemotion {
+            tuning.policy = Policy::Segmented;
+        }
         tuning.hot_lru_percent = hot;
         tuning.warm_lru_percent = warm;
         tuning.hot_max_factor = hot_factor;
@@ -463,17 +463,20 @@ mod tests {
         check("lru tune 10 20 0 1", "ERROR hot/warm age factors must be greater than 0");
         let fixture = Fixture::new();
         check_on(&fixture, "lru tune 10 25 0.1 3 junk", "OK");
+        assert_eq!(fixture.service.store.tuning().policy, Policy::Segmented);
+        check_on(&fixture, "lru mode quick_demotion", "OK");
+        assert_eq!(fixture.service.store.tuning().policy, Policy::QuickDemotion);
         check_on(&fixture, "lru m f", "OK");
         check_on(&fixture, "lru temp_ttl 9 noreply", "OK");
         let tuning = fixture.service.store.tuning();
         assert_eq!((tuning.hot_lru_percent, tuning.warm_lru_percent), (10, 25));
         assert_eq!((tuning.hot_max_factor, tuning.warm_max_factor), (0.1, 3.0));
-        assert!(!tuning.is_segmented && tuning.has_temp_lru);
+        assert!(tuning.policy == Policy::Flat && tuning.has_temp_lru);
         assert_eq!(tuning.temporary_ttl_seconds, 9);
         check_on(&fixture, "lru mode segmented", "OK");
         check_on(&fixture, "lru temp_ttl -1", "OK");
         let tuning = fixture.service.store.tuning();
-        assert!(tuning.is_segmented && !tuning.has_temp_lru);
+        assert!(tuning.policy == Policy::Segmented && !tuning.has_temp_lru);
         assert_eq!(tuning.temporary_ttl_seconds, 9);
         fixture.service.store.tune(|tuning| tuning.has_maintainer = false);
         check_on(&fixture, "lru mode flat", "ERROR");

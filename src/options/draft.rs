@@ -7,6 +7,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use crate::store::Policy;
+
 use super::row::{Apply, Argument, Row, Support};
 use super::{
     EXIT_FAILURE, Failure, Host, Identity, Invocation, ListenAddress, Options, Port, Protocol, SLAB_PAGE_BYTES, number,
@@ -120,6 +122,13 @@ impl Draft {
         Ok(())
     }
 
+    /// A rule of memcached's segmented LRU was given: whoever tunes that policy wants it.
+    pub fn tune_segmented(&mut self) {
+        if self.options.eviction_policy == Policy::QuickDemotion {
+            self.options.eviction_policy = Policy::Segmented;
+        }
+    }
+
     /// What memcached calls its previous defaults.
     pub fn take_old_defaults(&mut self) {
         if !self.slab_chunk_max_is_given {
@@ -128,7 +137,7 @@ impl Draft {
         self.options.slab_reassign = false;
         self.options.slab_automove = 0;
         self.options.maxconns_fast = false;
-        self.options.lru_segmented = false;
+        self.options.eviction_policy = Policy::Flat;
         self.options.hash_algorithm = "jenkins";
         self.options.lru_crawler = false;
         self.options.lru_maintainer = false;
@@ -253,7 +262,7 @@ fn default_options(identity: Identity, threads: usize) -> Options {
         slab_automove_ratio: 0.8,
         slab_automove_window: 10,
         partitions: 0,
-        lru_segmented: true,
+        eviction_policy: Policy::default(),
         lru_maintainer: true,
         hot_lru_percent: 20,
         warm_lru_percent: 40,

@@ -1,8 +1,9 @@
 //! The table of suboptions of `-o`, in the order of memcached's help.
 //!
 //! Rows of the same kind as those of [`super::table`]; the names are whole, without prefixes, and a suboption that
-//! takes no value ignores one (`modern=1`), as memcached does. Our own (`partitions`, `debug_commands`) stand at the end.
+//! takes no value ignores one (`modern=1`), as memcached does. Our own (from `partitions` on) stand at the end.
 
+use crate::store::Policy;
 use crate::store::config::PARTITIONS_MAX;
 
 use super::draft::TEMPORARY_TTL_SECONDS;
@@ -147,24 +148,24 @@ pub(super) static ROWS: &[Row] = &[
     },
     Row {
         name: "lru_maintainer",
-        help: &["keep items in HOT, WARM and COLD lists (the default)"],
+        help: &["evict as memcached does: HOT, WARM and COLD lists", "(eviction_policy=segmented)"],
         apply: Take(|draft, _| {
             draft.options.lru_maintainer = true;
-            draft.options.lru_segmented = true;
+            draft.options.eviction_policy = Policy::Segmented;
             Ok(())
         }),
         settings: &[
             ("lru_maintainer_thread", |options| yes_no(options.lru_maintainer)),
-            ("lru_segmented", |options| yes_no(options.lru_segmented)),
+            ("lru_segmented", |options| yes_no(options.eviction_policy.is_segmented())),
         ],
         ..PLAIN
     },
     Row {
         name: "no_lru_maintainer",
-        help: &["disable new LRU system: one flat list per class"],
+        help: &["disable new LRU system: one flat list per class", "(eviction_policy=flat)"],
         apply: Take(|draft, _| {
             draft.options.lru_maintainer = false;
-            draft.options.lru_segmented = false;
+            draft.options.eviction_policy = Policy::Flat;
             Ok(())
         }),
         ..PLAIN
@@ -176,6 +177,7 @@ pub(super) static ROWS: &[Row] = &[
         default: Some(|draft| draft.options.hot_lru_percent.to_string()),
         apply: Take(|draft, value| {
             draft.options.hot_lru_percent = value.integer_between(1, 79, "hot_lru_pct must be > 1 and < 80")?;
+            draft.tune_segmented();
             Ok(())
         }),
         settings: &[("hot_lru_pct", |options| options.hot_lru_percent.to_string())],
@@ -188,6 +190,7 @@ pub(super) static ROWS: &[Row] = &[
         default: Some(|draft| draft.options.warm_lru_percent.to_string()),
         apply: Take(|draft, value| {
             draft.options.warm_lru_percent = value.integer_between(1, 79, "warm_lru_pct must be > 1 and < 80")?;
+            draft.tune_segmented();
             Ok(())
         }),
         settings: &[("warm_lru_pct", |options| options.warm_lru_percent.to_string())],
@@ -200,6 +203,7 @@ pub(super) static ROWS: &[Row] = &[
         default: Some(|draft| format!("{:.2}", draft.options.hot_max_factor)),
         apply: Take(|draft, value| {
             draft.options.hot_max_factor = value.real_above(0.0, f64::MAX, "hot_max_factor must be > 0")?;
+            draft.tune_segmented();
             Ok(())
         }),
         settings: &[("hot_max_factor", |options| format!("{:.2}", options.hot_max_factor))],
@@ -212,6 +216,7 @@ pub(super) static ROWS: &[Row] = &[
         default: Some(|draft| format!("{:.2}", draft.options.warm_max_factor)),
         apply: Take(|draft, value| {
             draft.options.warm_max_factor = value.real_above(0.0, f64::MAX, "warm_max_factor must be > 0")?;
+            draft.tune_segmented();
             Ok(())
         }),
         settings: &[("warm_max_factor", |options| format!("{:.2}", options.warm_max_factor))],
@@ -434,6 +439,24 @@ pub(super) static ROWS: &[Row] = &[
             draft.options.partitions = given;
             Ok(())
         }),
+        ..PLAIN
+    },
+    Row {
+        name: "eviction_policy",
+        argument: Argument::Required("name"),
+        help: &[
+            "which items go when memory is full: quick_demotion, segmented",
+            "(memcached's; also chosen by tuning it: lru_maintainer,",
+            "hot_lru_pct and the like) or flat (default: {default})",
+        ],
+        default: Some(|draft| draft.options.eviction_policy.name().to_string()),
+        apply: Take(|draft, value| {
+            let complaint = "eviction_policy must be quick_demotion, segmented or flat";
+            let policy = Policy::named(value.raw()).ok_or_else(|| Failure::new(EXIT_FAILURE, complaint))?;
+            draft.options.eviction_policy = policy;
+            Ok(())
+        }),
+        settings: &[("eviction_policy", |options| options.eviction_policy.name().to_string())],
         ..PLAIN
     },
     Row {

@@ -28,6 +28,8 @@ mod table;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::store::Policy;
+
 use crate::base::sizes::PAGE_BYTES;
 
 use draft::{Draft, Early, Value};
@@ -213,8 +215,8 @@ pub struct Options {
     /// Partitions of the store: a power of two up to 1024, or 0 to let the store choose.
     pub partitions: u32,
 
-    /// HOT, WARM and COLD lists rather than one.
-    pub lru_segmented: bool,
+    /// Which items go when memory is full.
+    pub eviction_policy: Policy,
     /// The maintainer moves items between the lists.
     pub lru_maintainer: bool,
     /// Share of memory for HOT: 1 to 79, at most 80 together with WARM.

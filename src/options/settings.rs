@@ -1,4 +1,4 @@
-//! `stats settings`: the lines of memcached 1.6.45, all 77, in its order.
+//! `stats settings`: the lines of memcached 1.6.45, all 77, in its order, and one of our own at the end.
 //!
 //! The values come from the rows of the option tables; here are only the order and the two lines that no option sets.
 //! Lines about parts that are not here (external storage, TLS) are printed with memcached's defaults, since tools look
@@ -47,7 +47,7 @@ const FIXED: &[(&str, &str)] = &[("oldest", "0"), ("client_flags_size", "4")];
 
 /// memcached's order. Tools read by name, but people compare two servers line by line.
 #[rustfmt::skip]
-const ORDER: [&str; 77] = [
+const ORDER: [&str; 78] = [
     "maxbytes", "maxconns", "tcpport", "udpport", "inter", "verbosity", "oldest", "evictions", "domain_socket", "umask",
     "shutdown_command", "growth_factor", "chunk_size", "num_threads", "num_threads_per_udp", "stat_key_prefix",
     "detail_enabled", "reqs_per_event", "cas_enabled", "tcp_backlog", "binding_protocol", "auth_enabled_sasl",
@@ -60,7 +60,7 @@ const ORDER: [&str; 77] = [
     "ext_wbuf_size", "ext_compact_under", "ext_drop_under", "ext_max_sleep", "ext_max_frag", "slab_automove_freeratio",
     "ext_drop_unread", "ssl_enabled", "ssl_chain_cert", "ssl_key", "ssl_verify_mode", "ssl_keyformat", "ssl_ciphers",
     "ssl_ca_cert", "ssl_wbuf_size", "ssl_session_cache", "ssl_kernel_tls", "ssl_min_version", "num_napi_ids",
-    "memory_file", "client_flags_size",
+    "memory_file", "client_flags_size", "eviction_policy",
 ];
 
 #[cfg(test)]
@@ -95,7 +95,9 @@ mod tests {
     fn defaults_are_those_of_memcached() {
         let shown: Vec<String> =
             settings_report(&options(&[])).iter().map(|(name, value)| format!("{name} {value}")).collect();
-        assert_eq!(shown, MEMCACHED_DEFAULTS.lines().collect::<Vec<_>>());
+        let (own, shared) = shown.split_last().expect("lines");
+        assert_eq!(shared, MEMCACHED_DEFAULTS.lines().collect::<Vec<_>>());
+        assert_eq!(own, "eviction_policy quick_demotion");
     }
 
     #[test]
@@ -134,6 +136,13 @@ mod tests {
         check(&["-o", "no_modern"], "lru_crawler", "no");
         check(&["-o", "no_modern,lru_maintainer"], "lru_segmented", "yes");
         check(&["-o", "no_lru_maintainer"], "lru_maintainer_thread", "no");
+        check(&["-o", "eviction_policy=flat"], "lru_segmented", "no");
+        check(&["-o", "eviction_policy=quick_demotion"], "lru_segmented", "yes");
+        for tuned in ["lru_maintainer", "hot_lru_pct=30", "warm_lru_pct=30", "hot_max_factor=1", "warm_max_factor=1"] {
+            check(&["-o", tuned], "eviction_policy", "segmented");
+        }
+        check(&["-o", "no_modern,hot_lru_pct=30"], "eviction_policy", "flat");
+        check(&["-o", "lru_maintainer,eviction_policy=quick_demotion"], "eviction_policy", "quick_demotion");
         check(&["-o", "read_buf_mem_limit=5"], "read_buf_mem_limit", "5242880");
         check(&["-o", "hashpower=20"], "hashpower_init", "20");
     }

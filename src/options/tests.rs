@@ -183,6 +183,8 @@ fn bad_suboptions() {
     refuse_extended("relaxed_privileges", "Illegal suboption \"relaxed_privileges\"");
     refuse_extended("partitions=3", "partitions must be 0 or a power of two up to 1024");
     refuse_extended("partitions=2048", "partitions must be 0 or a power of two up to 1024");
+    refuse_extended("eviction_policy=lru", "eviction_policy must be quick_demotion, segmented or flat");
+    refuse_extended("eviction_policy", "Missing eviction_policy argument");
     refuse_extended("ssl_key=/x", "-o ssl_key: this server is not built with TLS support.");
     refuse_extended("ext_path=/x:1g", "-o ext_path: this server has no external storage (extstore).");
     refuse_extended("proxy_config=/x", "-o proxy_config: this server is not built with proxy support.");

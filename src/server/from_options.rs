@@ -79,7 +79,7 @@ fn store_config(options: &Options) -> store::Config {
     let defaults = store::Tuning::default();
     let tuning = store::Tuning {
         has_maintainer: options.lru_maintainer,
-        is_segmented: options.lru_segmented,
+        policy: options.eviction_policy,
         hot_lru_percent: options.hot_lru_percent,
         warm_lru_percent: options.warm_lru_percent,
         hot_max_factor: options.hot_max_factor,

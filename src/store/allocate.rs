@@ -9,14 +9,12 @@ use crate::stats::events::class as event_class;
 use super::ids::ItemId;
 use super::item;
 use super::lru::Segment;
+use super::lru::policy::Preparation;
 use super::partition::Partition;
 use super::slab::regions::Part;
 
 /// Evictions of items in slots too small before a whole span is freed instead.
 const EVICTIONS_MAX: usize = 16;
-
-/// Tail items looked at when the ones before are pinned.
-const TAILS_MAX: usize = 5;
 
 /// All partitions, for one that has nothing left to give up itself. They are only ever tried, never waited for, since
 /// the asking partition is locked.
@@ -29,7 +27,7 @@ impl Partition {
         if let Some(id) = self.spans.take_between(class, bin, near) {
             return Some(id);
         }
-        if !self.tuning.is_segmented && class != 0 {
+        if !self.tuning.policy.is_segmented() && class != 0 {
             self.reclaim_dead_tail(class, now);
         }
         if self.add_span(class, bin) {
@@ -128,17 +126,16 @@ impl Partition {
         if !self.shared.config.has_evictions {
             return false;
         }
-        if self.classes[class].lists[Segment::Cold.index()].items == 0 {
-            self.balance(class, now, TAILS_MAX, true);
+        match self.prepare_eviction(class, now) {
+            Preparation::Reclaimed => true,
+            Preparation::Take(first) => match self.victim(class, first) {
+                Some(victim) => {
+                    self.evict(victim, now);
+                    true
+                }
+                None => false,
+            },
         }
-        // TEMP comes last: as far as memcached knows it is never evicted, but here a set does not fail before that.
-        for segment in [Segment::Cold, Segment::Hot, Segment::Warm, Segment::Temp] {
-            if let Some(victim) = self.unpinned_tail(class, segment) {
-                self.evict(victim, now);
-                return true;
-            }
-        }
-        false
     }
 
     /// Throws away COLD's tail if it is dead.
@@ -149,21 +146,6 @@ impl Partition {
         }
         self.reclaim_tail(class, tail);
         true
-    }
-
-    fn unpinned_tail(&mut self, class: usize, segment: Segment) -> Option<ItemId> {
-        let mut id = self.classes[class].lists[segment.index()].tail;
-        for _ in 0..TAILS_MAX {
-            if id.is_none() {
-                return None;
-            }
-            if self.pins.reason(id).is_none() {
-                return Some(id);
-            }
-            self.classes[class].counters.lrutail_reflocked += 1;
-            id = self.item(id).prev();
-        }
-        None
     }
 
     /// When the item that would be evicted next from a class was last touched.
@@ -194,7 +176,10 @@ impl Partition {
         if self.shared.events.is_watched(event_class::EVICTIONS) {
             self.emit_eviction(id, class, now);
         }
-        self.unlink_unhashed(id);
+        let item = self.item(id);
+        let (hash, segment) = (self.shared.hasher.hash(item.key()), item.segment());
+        self.remember_victim(hash, segment);
+        self.unlink(id, hash);
     }
 
     #[cold]

@@ -1,9 +1,11 @@
 //! What the store is told at start, and the part of it that commands may change later.
 
+use super::lru::policy::Policy;
+
 /// Most partitions of a store; more would be smaller than their bookkeeping.
 pub const PARTITIONS_MAX: usize = 1024;
 
-/// Settings of a store. The defaults are memcached's.
+/// Settings of a store. The defaults are memcached's, but for the eviction policy.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `-m`: bytes for slab pages; at least 1 MiB.
@@ -62,9 +64,9 @@ impl Default for Config {
 pub struct Tuning {
     /// `-o lru_maintainer`.
     pub has_maintainer: bool,
-    /// Segmented LRU; otherwise flat.
-    pub is_segmented: bool,
-    /// Share of a class' bytes for HOT, percent.
+    /// `-o eviction_policy`, `lru mode`.
+    pub policy: Policy,
+    /// Share of a class' bytes for HOT, percent. This and the next three are for [`Policy::Segmented`].
     pub hot_lru_percent: u32,
     /// Share of a class' bytes for WARM, percent.
     pub warm_lru_percent: u32,
@@ -96,7 +98,7 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             has_maintainer: true,
-            is_segmented: true,
+            policy: Policy::QuickDemotion,
             hot_lru_percent: 20,
             warm_lru_percent: 40,
             hot_max_factor: 0.2,

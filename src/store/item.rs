@@ -109,7 +109,7 @@ pub struct Fields<'a> {
     pub tail: &'a [u8],
 }
 
-/// Writes a whole item into `slot`, unlinked. The slot must be at least [`Shape::bytes`] long.
+/// Writes a whole item into `slot`, but for its links. The slot must be at least [`Shape::bytes`] long.
 #[inline]
 pub fn write(slot: &mut [u8], fields: &Fields<'_>) {
     let Some((header, body)) = slot.split_first_chunk_mut::<HEADER_BYTES>() else {
@@ -127,8 +127,6 @@ pub fn write(slot: &mut [u8], fields: &Fields<'_>) {
         body[at..at + 8].copy_from_slice(&fields.cas.to_le_bytes());
         at += 8;
     }
-    header[NEXT..NEXT + 4].copy_from_slice(&[0; 4]);
-    header[PREV..PREV + 4].copy_from_slice(&[0; 4]);
     header[EXPTIME..EXPTIME + 4].copy_from_slice(&fields.exptime.to_le_bytes());
     header[TIME..TIME + 4].copy_from_slice(&fields.time.to_le_bytes());
     header[CAS..CAS + 6].copy_from_slice(&fields.cas.to_le_bytes()[..6]);
@@ -415,7 +413,7 @@ mod tests {
         assert_eq!((item.flags(), item.cas(), item.key(), item.tail()), (flags, cas, key, tail));
         assert_eq!((item.exptime(), item.time(), item.bytes()), (77, 99, slot.len()));
         assert!(item.has(STALE) && item.has(BINARY_KEY) && !item.has(LARGE));
-        assert_eq!((item.next(), item.prev()), (ItemId::NONE, ItemId::NONE));
+        assert_eq!((item.next(), item.prev()), (ItemId(u32::MAX), ItemId(u32::MAX)));
     }
 
     #[test]

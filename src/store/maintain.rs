@@ -55,7 +55,7 @@ impl Partition {
     #[inline]
     pub(super) fn settle(&mut self, class: usize, now: Now) {
         if self.tuning.has_maintainer && self.is_unbalanced(class) {
-            self.balance(class, now, SETTLE_MOVES, false);
+            self.balance(class, now, SETTLE_MOVES);
         }
     }
 
@@ -91,7 +91,7 @@ impl Partition {
         if self.classes[class].lists.iter().all(|list| list.items == 0) {
             return Activity::Idle;
         }
-        let mut moves = if self.tuning.is_segmented { self.balance(class, now, MOVES_MAX, false) } else { 0 };
+        let mut moves = self.balance(class, now, MOVES_MAX);
         for segment in [Segment::Cold, Segment::Temp] {
             while moves < MOVES_MAX {
                 let tail = self.classes[class].lists[segment.index()].tail;

@@ -34,6 +34,7 @@ use std::time::Duration;
 pub use config::{Config, Tuning};
 pub use dump::DumpCursor;
 pub use entry::{Entry, Found, Hint, ItemView, Marks, NewItem, StoreError};
+pub use lru::policy::Policy;
 pub use mover::Reassign;
 
 use crate::base::hash::{KeyHash, KeyHasher};

@@ -20,6 +20,7 @@ use super::flush::FlushMarks;
 use super::ids::ItemId;
 use super::index::Index;
 use super::item::{self, Fields, Item, Shape};
+use super::lru::ghosts::Ghosts;
 use super::lru::{List, Segment};
 use super::maintain::Sweep;
 use super::pins::Pins;
@@ -80,6 +81,8 @@ pub struct Partition {
     /// Next CAS id: unique in the process, since partitions count in steps of their number.
     cas_next: u64,
     cas_step: u64,
+    /// Keys evicted lately.
+    pub(super) ghosts: Ghosts,
     pub(super) pins: Pins,
     pub(super) sweep: Sweep,
     /// Coarse second of the last step of a key dump; 0 before the first.
@@ -110,6 +113,7 @@ impl Partition {
             tuning: shared.config.tuning.clone(),
             cas_next: (if number < 2 { step } else { 0 }) + number as u64 + if step == 1 { 1 } else { 0 },
             cas_step: step,
+            ghosts: Ghosts::default(),
             pins: Pins::default(),
             sweep: Sweep::default(),
             walked: 0,
@@ -324,14 +328,27 @@ impl Partition {
         let shape =
             Shape { key_bytes: key.len(), tail_bytes, has_flags: new.flags != 0, has_wide_cas: item::is_wide_cas(cas) };
         let bin = self.shared.bins.row(slot_class).bin_of(shape.bytes());
-        let id = if !old.is_none() && self.is_place_for(old, slot_class, bin) {
+        let is_same_place = !old.is_none() && self.is_place_for(old, slot_class, bin);
+        let (id, previous) = if is_same_place {
             // The same slot does: no allocation, no eviction, and the index stays as it is.
-            self.unlink_from_list(old);
-            self.drop_large(old);
-            old
+            (old, Some(self.item(old).segment()))
         } else {
             self.make_place(key, hash, (slot_class, bin), now, peers)?
         };
+        let segment = self.entry_segment(hash, previous, new.exptime, now);
+        let stays = is_same_place
+            && previous == Some(segment)
+            && self.stays_when_stored(segment)
+            && self.class(id) == facts.class;
+        if stays {
+            self.resize_in_list(id, segment, facts);
+            marks |= segment.bits() | if segment == Segment::Temp { 0 } else { item::ACTIVE };
+        } else if is_same_place {
+            self.unlink_from_list(id);
+        }
+        if is_same_place {
+            self.drop_large(id);
+        }
         let number;
         let tail = match new.value {
             NewValue::Bytes(bytes) => bytes,
@@ -342,15 +359,26 @@ impl Partition {
         };
         let (flags, exptime, time) = (new.flags, new.exptime, self.shared.flush.touch_time(now));
         item::write(self.spans.slot_mut(id), &Fields { key, flags, exptime, time, cas, marks, tail });
-        let segment = self.entry_segment(exptime, now);
-        self.link_in(segment, id, facts);
         self.counters.total_items += 1;
         self.track_size(facts.bytes, 1);
-        // The upkeep throws dead items away, and a delayed flush covers even the newest.
-        if (exptime == 0 || exptime >= now.seconds) && !self.shared.flush.is_covered(time, now) {
-            self.settle(facts.class, now);
+        if !stays {
+            self.link_in(segment, id, facts);
+            // The upkeep throws dead items away, and a delayed flush covers even the newest.
+            if (exptime == 0 || exptime >= now.seconds) && !self.shared.flush.is_covered(time, now) {
+                self.settle(facts.class, now);
+            }
         }
         Ok((id, if self.shared.config.has_cas { cas } else { 0 }))
+    }
+
+    /// Makes way for an item that takes the place of another in its list.
+    #[inline]
+    fn resize_in_list(&mut self, id: ItemId, segment: Segment, new: Facts) {
+        let old = self.facts(id);
+        let list = &mut self.classes[old.class].lists[segment.index()];
+        list.bytes = list.bytes - old.bytes + new.bytes;
+        self.track_size(old.bytes, u64::MAX);
+        self.pins.forget(id);
     }
 
     /// Whether an item's slot will do for another of this class and bin.
@@ -360,7 +388,8 @@ impl Partition {
         old_class == class && self.shared.bins.row(class).is_near(bin, old_bin)
     }
 
-    /// A new slot for the key, which the index points to; the present item is gone when this succeeds.
+    /// A new slot for the key, which the index points to, and the segment of the present item, which is gone when this
+    /// succeeds.
     #[inline(never)]
     fn make_place(
         &mut self,
@@ -369,15 +398,16 @@ impl Partition {
         place: (usize, usize),
         now: Now,
         peers: Peers<'_>,
-    ) -> Result<ItemId, StoreError> {
+    ) -> Result<(ItemId, Option<Segment>), StoreError> {
         let id = self.allocate(place.0, place.1, now, peers).ok_or(StoreError::NoMemory)?;
         // Looked up now, since the allocation may have evicted it.
         if let Some(old) = self.find(key, hash) {
+            let segment = self.item(old).segment();
             self.unlink_from_list(old);
             self.drop_large(old);
             self.index.replace(hash.0, old, id);
             self.spans.give_back(old);
-            return Ok(id);
+            return Ok((id, Some(segment)));
         }
         while let Err(full) = self.index.insert(hash.0, id) {
             self.evict(full.victim, now);
@@ -390,7 +420,7 @@ impl Partition {
         if self.index.bytes() != self.index_charged {
             self.charge_index();
         }
-        Ok(id)
+        Ok((id, None))
     }
 
     /// Tells the page budget what the index takes now.

@@ -168,7 +168,7 @@ fn it_evicts_and_never_fails_while_sizes_change() {
 #[test]
 fn a_flat_lru_evicts_in_order() {
     let mut config = small(1);
-    config.tuning.is_segmented = false;
+    config.tuning.policy = Policy::Flat;
     config.tuning.has_maintainer = false;
     let store = Store::new(config, Arc::default());
     let value = vec![7; 66_560];

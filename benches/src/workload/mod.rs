@@ -11,9 +11,11 @@ mod large;
 mod meta;
 mod multiget;
 mod open;
+mod replay;
 mod set;
 mod two_workers;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -25,6 +27,11 @@ use crate::server::{Server, Shape};
 
 /// Something to measure.
 pub trait Workload {
+    /// Reads what it needs from disk; called once, before anything else.
+    fn read(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// What servers it wants.
     fn shape(&self) -> Shape;
 
@@ -85,6 +92,10 @@ pub struct Parameters {
     pub idle_connections: usize,
     /// `-m` of the density workloads.
     pub density_mib: u64,
+    /// The folder of the traces of `replay`.
+    pub traces: Option<PathBuf>,
+    /// MiB that one percent of a trace's footprint is to be.
+    pub replay_mib: u64,
 }
 
 impl Default for Parameters {
@@ -99,6 +110,8 @@ impl Default for Parameters {
             stream_rate: 200,
             idle_connections: 10_000,
             density_mib: 256,
+            traces: None,
+            replay_mib: 8,
         }
     }
 }
@@ -106,7 +119,14 @@ impl Default for Parameters {
 impl Parameters {
     /// Small enough for a look whether everything works.
     pub fn quick() -> Parameters {
-        Parameters { keys: 10_000, cold_keys: 100_000, idle_connections: 500, density_mib: 16, ..Parameters::default() }
+        Parameters {
+            keys: 10_000,
+            cold_keys: 100_000,
+            idle_connections: 500,
+            density_mib: 16,
+            replay_mib: 1,
+            ..Parameters::default()
+        }
     }
 
     fn connections_or(&self, own: usize) -> usize {
@@ -155,7 +175,30 @@ pub const ALL: &[Entry] = &[
     row("open-80", "open loop at 80 % of the reference, 90/10", open::four_fifths),
     row("open-50-streaming", "open-50 with 1 MiB values beside it", open::half_streaming),
     row("open-80-streaming", "open-80 with 1 MiB values beside it", open::four_fifths_streaming),
+    row("replay-twitter-1", "hit ratio, Twitter cluster 52, memory for 1 %", |p| replay::share(p, "twitter", 1)),
+    row("replay-twitter-10", "hit ratio, Twitter cluster 52, memory for 10 %", |p| replay::share(p, "twitter", 10)),
+    row("replay-twitter-30", "hit ratio, Twitter cluster 52, memory for 30 %", |p| replay::share(p, "twitter", 30)),
+    row("replay-orm-1", "hit ratio, objects of a shop, memory for 1 %", |p| replay::share(p, "orm", 1)),
+    row("replay-orm-10", "hit ratio, objects of a shop, memory for 10 %", |p| replay::share(p, "orm", 10)),
+    row("replay-orm-30", "hit ratio, objects of a shop, memory for 30 %", |p| replay::share(p, "orm", 30)),
+    row("replay-web-1", "hit ratio, pages of a shop, memory for 1 %", |p| replay::share(p, "web", 1)),
+    row("replay-web-10", "hit ratio, pages of a shop, memory for 10 %", |p| replay::share(p, "web", 10)),
+    row("replay-web-30", "hit ratio, pages of a shop, memory for 30 %", |p| replay::share(p, "web", 30)),
+    row("replay-loop-1", "hit ratio, a loop, memory for 1 %", |p| replay::share(p, "loop", 1)),
+    row("replay-loop-10", "hit ratio, a loop, memory for 10 %", |p| replay::share(p, "loop", 10)),
+    row("replay-loop-30", "hit ratio, a loop, memory for 30 %", |p| replay::share(p, "loop", 30)),
+    row("replay-multi-1", "hit ratio, several programs, memory for 1 %", |p| replay::share(p, "multi", 1)),
+    row("replay-multi-10", "hit ratio, several programs, memory for 10 %", |p| replay::share(p, "multi", 10)),
+    row("replay-multi-30", "hit ratio, several programs, memory for 30 %", |p| replay::share(p, "multi", 30)),
+    row("replay-generated-10", "hit ratio, a generated trace, memory for 10 %", |p| replay::share(p, "generated", 10)),
 ];
+
+impl Entry {
+    /// Whether it replays a file that `--traces` has to point to.
+    pub fn needs_traces(&self) -> bool {
+        self.name.starts_with("replay-") && !self.name.starts_with("replay-generated-")
+    }
+}
 
 const fn row(name: &'static str, summary: &'static str, build: fn(&Parameters) -> Box<dyn Workload>) -> Entry {
     Entry { name, summary, build }

@@ -31,13 +31,14 @@ fn live_values(context: &Context<'_>) -> Vec<(&'static str, String)> {
         ("lru_crawler_sleep", tuning.crawler_sleep_micros.to_string()),
         ("lru_crawler_tocrawl", tuning.crawler_items_max.to_string()),
         ("lru_maintainer_thread", yes_no(tuning.has_maintainer)),
-        ("lru_segmented", yes_no(tuning.is_segmented)),
+        ("lru_segmented", yes_no(tuning.policy.is_segmented())),
         ("hot_lru_pct", tuning.hot_lru_percent.to_string()),
         ("warm_lru_pct", tuning.warm_lru_percent.to_string()),
         ("hot_max_factor", format!("{:.2}", tuning.hot_max_factor)),
         ("warm_max_factor", format!("{:.2}", tuning.warm_max_factor)),
         ("temp_lru", yes_no(tuning.has_temp_lru)),
         ("temporary_ttl", tuning.temporary_ttl_seconds.to_string()),
+        ("eviction_policy", tuning.policy.name().to_string()),
     ]
 }
 

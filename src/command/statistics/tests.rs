@@ -6,7 +6,7 @@ use super::classes::{items_of, slabs_of};
 use super::*;
 use crate::stats::connections::{ConnectionEntry, ConnectionState};
 use crate::store::snapshot::{ClassSnapshot, Snapshot};
-use crate::store::{self, Tuning};
+use crate::store::{self, Policy, Tuning};
 
 /// Names of `stats` of memcached 1.6.45 without options, in its order.
 const NAMES: &str = "pid uptime time version libevent pointer_size rusage_user rusage_system max_connections \
@@ -225,7 +225,7 @@ fn settings_show_live_values() {
     service.verbosity.store(2, Ordering::Relaxed);
     service.prefixes.set_enabled(true);
     service.store.tune(|tuning| {
-        tuning.is_segmented = false;
+        tuning.policy = Policy::Flat;
         tuning.hot_max_factor = 0.125;
         tuning.has_temp_lru = true;
         tuning.temporary_ttl_seconds = 9;

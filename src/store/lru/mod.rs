@@ -1,8 +1,15 @@
 //! LRU lists: segments, and lists of items linked through their headers.
 //!
-//! Which item moves when is the business of [`segmented`].
+//! Which item moves when is the business of a policy, each in a file of its own: [`quick_demotion`], [`segmented`] and
+//! [`flat`]. [`policy`] asks the one in force.
 
-pub mod segmented;
+mod flat;
+pub mod ghosts;
+pub mod policy;
+mod quick_demotion;
+mod segmented;
+#[cfg(test)]
+mod tests;
 
 use super::ids::ItemId;
 use super::item;

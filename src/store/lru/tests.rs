@@ -1,0 +1,161 @@
+//! What the policies keep and what they let go, seen from outside: one partition, one class of a few hundred items.
+
+use crate::base::sync::Arc;
+use crate::base::time::Now;
+
+use super::super::value::NewValue;
+use super::super::{Config, Marks, NewItem, Policy, Store, Tuning};
+use super::Segment;
+
+const NOW: Now = Now { seconds: 100, epoch: 1_700_000_000 };
+
+struct Cache(Store);
+
+impl Cache {
+    /// A store of 1 MiB that holds about 900 items of this test.
+    fn new(policy: Policy) -> Self {
+        let tuning = Tuning { policy, ..Tuning::default() };
+        Self(Store::new(Config { memory_limit_bytes: 1 << 20, tuning, ..Config::default() }, Arc::default()))
+    }
+
+    fn set(&self, number: u32) {
+        let key = number.to_be_bytes();
+        let new =
+            NewItem { flags: 0, exptime: 0, cas: None, value: NewValue::Bytes(&[7; 1000]), marks: Marks::default() };
+        self.0.entry(&key, self.0.hash(&key), NOW, |entry| entry.insert(new)).expect("stored");
+    }
+
+    fn get(&self, number: u32) -> bool {
+        let key = number.to_be_bytes();
+        self.0.entry(&key, self.0.hash(&key), NOW, |entry| {
+            entry.bump();
+            entry.item().is_some()
+        })
+    }
+
+    /// A get, and a set after a miss; whether it hit.
+    fn look_aside(&self, number: u32) -> bool {
+        let is_hit = self.get(number);
+        if !is_hit {
+            self.set(number);
+        }
+        is_hit
+    }
+
+    fn hits(&self, numbers: std::ops::Range<u32>) -> usize {
+        numbers.filter(|&number| self.look_aside(number)).count()
+    }
+
+    /// Items in a segment.
+    fn items(&self, segment: Segment) -> usize {
+        self.0.snapshot().classes.iter().map(|class| class.items[segment.index()]).sum()
+    }
+
+    fn held(&self, numbers: std::ops::Range<u32>) -> usize {
+        let is_held = |number: &u32| {
+            let key = number.to_be_bytes();
+            self.0.entry(&key, self.0.hash(&key), NOW, |entry| entry.item().is_some())
+        };
+        numbers.filter(is_held).count()
+    }
+}
+
+#[test]
+fn a_scan_pushes_out_what_nobody_fetched_and_nothing_else() {
+    let cache = Cache::new(Policy::QuickDemotion);
+    for _ in 0..3 {
+        cache.hits(0..400);
+    }
+    cache.hits(10_000..13_000);
+    assert_eq!(cache.held(0..400), 400);
+    let flushed = Cache::new(Policy::Segmented);
+    flushed.hits(0..400);
+    flushed.hits(0..400);
+    flushed.hits(10_000..13_000);
+    assert!(flushed.held(0..400) < 400, "the test is too easy");
+}
+
+#[test]
+fn a_loop_longer_than_memory_hits() {
+    let cache = Cache::new(Policy::QuickDemotion);
+    for _ in 0..5 {
+        cache.hits(0..2000);
+    }
+    let hits = cache.hits(0..2000);
+    // 580 to 700 by the seed of the hash.
+    assert!(hits > 400, "{hits} of {}", cache.held(0..2000));
+    let lru = Cache::new(Policy::Flat);
+    for _ in 0..5 {
+        lru.hits(0..2000);
+    }
+    assert_eq!(lru.hits(0..2000), 0);
+}
+
+#[test]
+fn who_comes_back_goes_to_warm() {
+    let cache = Cache::new(Policy::QuickDemotion);
+    cache.hits(0..1500);
+    let gone = (900..1500).find(|&number| cache.held(number..number + 1) == 0).expect("one in ten stays");
+    let before = cache.items(Segment::Warm);
+    cache.look_aside(gone);
+    assert_eq!(cache.items(Segment::Warm), before + 1);
+    cache.set(gone);
+    assert_eq!(cache.items(Segment::Warm), before + 1, "an item that is replaced stays where it is");
+}
+
+#[test]
+fn segments_keep_to_their_shares() {
+    let cache = Cache::new(Policy::QuickDemotion);
+    for round in 0..4 {
+        cache.hits(0..600);
+        cache.hits(round * 1000..round * 1000 + 1000);
+    }
+    let total: usize = [Segment::Hot, Segment::Warm, Segment::Cold].map(|segment| cache.items(segment)).iter().sum();
+    assert!((total / 11..total / 7).contains(&cache.items(Segment::Hot)), "{} of {total}", cache.items(Segment::Hot));
+    assert!(cache.items(Segment::Warm) <= total * 8 / 10);
+}
+
+/// Keys that are only written: memory must not stay with the first of them.
+#[test]
+fn what_was_never_fetched_goes_in_the_end() {
+    let cache = Cache::new(Policy::QuickDemotion);
+    for number in 0..30_000 {
+        cache.set(number);
+    }
+    assert_eq!(cache.held(0..800), 0);
+    assert!(cache.held(29_950..30_000) == 50);
+}
+
+#[test]
+fn the_policy_may_change_at_any_time() {
+    let cache = Cache::new(Policy::QuickDemotion);
+    for round in 0..30 {
+        let policy = Policy::ALL[round as usize % Policy::ALL.len()];
+        cache.0.tune(|tuning| tuning.policy = policy);
+        cache.hits(0..700);
+        cache.hits(round * 500..round * 500 + 1000);
+        cache.0.maintain(0, 1, NOW);
+        assert!(cache.held(round * 500 + 990..round * 500 + 1000) > 0);
+    }
+}
+
+#[test]
+fn a_fetch_marks_and_moves_nothing() {
+    let cache = Cache::new(Policy::QuickDemotion);
+    for _ in 0..2 {
+        cache.hits(0..1200);
+    }
+    let before = [Segment::Hot, Segment::Warm, Segment::Cold].map(|segment| cache.items(segment));
+    for _ in 0..3 {
+        (0..1200).filter(|&number| cache.get(number)).count();
+    }
+    assert_eq!([Segment::Hot, Segment::Warm, Segment::Cold].map(|segment| cache.items(segment)), before);
+}
+
+#[test]
+fn names_of_policies() {
+    for policy in Policy::ALL {
+        assert_eq!(Policy::named(policy.name().as_bytes()), Some(policy));
+    }
+    assert_eq!(Policy::named(b"lru"), None);
+}
