@@ -60,7 +60,7 @@ pub(super) struct Answered {
 
 /// Answers the gets of one key each that the input begins with, several at a time when there are several, at most
 /// `requests_max` (at least 1). Stops before a request that no reply may begin for.
-#[inline]
+#[inline(never)]
 pub(super) fn answer_gets(input: &[u8], requests_max: u32, output: &mut Output, context: &mut Context<'_>) -> Answered {
     let Some((key, bytes)) = classic::single_get(input) else {
         return Answered::default();

@@ -36,7 +36,7 @@ impl<'a> Plain<'a> {
 
 /// Executes the sets that the input begins with, several at a time when there are several, at most `requests_max` (at
 /// least 1). Stops before a request that no reply may begin for.
-#[inline]
+#[inline(never)]
 pub(super) fn answer(input: &[u8], requests_max: u32, output: &mut Output, context: &mut Context<'_>) -> Answered {
     let Some(set) = Plain::read(input, context) else {
         return Answered::default();

@@ -60,7 +60,7 @@ pub(super) struct Line<'a> {
 }
 
 /// Executes a line.
-#[inline]
+#[inline(never)]
 pub(super) fn execute(line: &Line<'_>, output: &mut Output, context: &mut Context<'_>) -> Step {
     if verbose::is_on() {
         return execute_shown(line, output, context);
