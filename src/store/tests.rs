@@ -255,6 +255,23 @@ fn an_overwrite_stays_in_its_slot() {
     assert_eq!(get(&store, b"key", now(100)).map(|got| got.0), Some(vec![2; 200]));
 }
 
+/// Spans of some slots had become so large that sixteen evictions of large values did not make one: small items of the
+/// class emptied each other's spans while the old large values stayed.
+#[test]
+fn old_large_values_make_room_for_small_ones_of_their_class() {
+    let config = Config { memory_limit_bytes: 16 << 20, slab_chunk_max: 4096, ..small(1) };
+    let store = Store::new(config, Arc::default());
+    for number in 0..2000 {
+        set(&store, format!("large{number}").as_bytes(), &[1; 11_000], 0, 0, now(100)).expect("stored");
+    }
+    for number in 0..1000 {
+        set(&store, format!("small{number}").as_bytes(), &[2; 3000], 0, 0, now(101)).expect("stored");
+    }
+    let is_there = |number: &u32| get(&store, format!("small{number}").as_bytes(), now(101)).is_some();
+    let held = (0..1000).filter(is_there).count();
+    assert!(held > 950, "{held} of 1000");
+}
+
 #[test]
 fn large_values_are_views_of_chunks() {
     let store = Store::new(small(1), Arc::default());
