@@ -13,8 +13,9 @@ use super::lru::policy::Preparation;
 use super::partition::Partition;
 use super::slab::regions::Part;
 
-/// Evictions of items in slots too small before a whole span is freed instead.
-const EVICTIONS_MAX: usize = 16;
+/// A span's bytes over this is how many items may be evicted whose memory does not help yet (slots too small, or chunks of
+/// large values, a few of which make a span) before a whole span is emptied instead.
+const BYTES_PER_EVICTION: usize = 4096;
 
 /// All partitions, for one that has nothing left to give up itself. They are only ever tried, never waited for, since
 /// the asking partition is locked.
@@ -37,7 +38,8 @@ impl Partition {
             return Some(id);
         }
         self.classes[class].counters.direct_reclaims += 1;
-        for _ in 0..EVICTIONS_MAX {
+        let span_bytes = self.shared.bins.row(class).span_bytes(bin);
+        for _ in 0..span_bytes / BYTES_PER_EVICTION {
             if !self.evict_from(class, now) {
                 break;
             }
@@ -50,9 +52,8 @@ impl Partition {
             }
         }
         if self.shared.config.has_evictions && class != 0 {
-            let bytes = self.shared.bins.row(class).span_bytes(bin);
             // Evictions of large values of this class help as well: enough of them make a span.
-            while self.free_span(class, bytes, now) || self.evict_from(class, now) {
+            while self.free_span(class, span_bytes, now) || self.evict_from(class, now) {
                 if self.add_span(class, bin) {
                     return self.take_fitting(class, bin);
                 }
@@ -60,7 +61,7 @@ impl Partition {
             for peer in peers {
                 while peer
                     .try_lock()
-                    .is_some_and(|mut peer| peer.free_span(class, bytes, now) || peer.evict_from(class, now))
+                    .is_some_and(|mut peer| peer.free_span(class, span_bytes, now) || peer.evict_from(class, now))
                 {
                     if self.add_span(class, bin) {
                         return self.take_fitting(class, bin);
