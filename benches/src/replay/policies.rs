@@ -80,7 +80,7 @@ fn replay(plan: &Plan, memory_mib: u64, policy: Policy) -> io::Result<f64> {
                 set(&store, &key, value, request.ttl, now)?;
             }
             made += 1;
-            if made % REQUESTS_PER_STEP == 0 {
+            if made.is_multiple_of(REQUESTS_PER_STEP) {
                 store.maintain(0, 1, now);
             }
         }

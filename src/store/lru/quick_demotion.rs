@@ -146,7 +146,7 @@ impl Partition {
     pub(super) fn prepare_eviction_quick(&mut self, class: usize, now: Now) -> Preparation {
         let state = &self.classes[class];
         let cold_tail = state.lists[Segment::Cold.index()].tail;
-        let is_drain_due = state.counters.evicted % DRAIN_INTERVAL == 0;
+        let is_drain_due = state.counters.evicted.is_multiple_of(DRAIN_INTERVAL);
         if is_drain_due && !cold_tail.is_none() && !self.item(cold_tail).has(item::FETCHED) {
             return Preparation::Take(Segment::Cold);
         }
