@@ -498,7 +498,7 @@ impl Partition {
             return id;
         }
         let old = self.item(id);
-        let (marks, segment) = (old.marks() & !3, old.segment());
+        let marks = old.marks() & !3;
         let (flags, exptime, time) = (old.flags(), old.exptime(), old.time());
         let shape = Shape { has_wide_cas: true, ..old.shape() };
         let tail = old.tail().to_vec();
@@ -507,11 +507,13 @@ impl Partition {
         let Some(new) = self.allocate(class, bin, now, peers) else {
             return id;
         };
-        if self.find(key, hash) != Some(id) {
+        let Some(id) = self.find(key, hash) else {
             // The allocation evicted the item itself.
             self.spans.give_back(new);
             return ItemId::NONE;
-        }
+        };
+        // Or it moved the item, perhaps to another segment.
+        let segment = self.item(id).segment();
         let facts = self.facts(id);
         self.classes[facts.class].lists[segment.index()].remove(&mut self.spans, id, facts.bytes);
         item::write(self.spans.slot_mut(new), &Fields { key, flags, exptime, time, cas, marks, tail: &tail });

@@ -145,6 +145,13 @@ fn small(partitions: usize) -> Config {
     Config { memory_limit_bytes: 4 << 20, partitions, ..Config::default() }
 }
 
+/// [`small`] with a policy that evicts the oldest items, fetched or not.
+fn small_lru(partitions: usize) -> Config {
+    let mut config = small(partitions);
+    config.tuning.policy = Policy::Segmented;
+    config
+}
+
 #[test]
 fn it_keeps_what_was_stored_last() {
     for seed in 1..=3 {
@@ -259,7 +266,7 @@ fn an_overwrite_stays_in_its_slot() {
 /// class emptied each other's spans while the old large values stayed.
 #[test]
 fn old_large_values_make_room_for_small_ones_of_their_class() {
-    let config = Config { memory_limit_bytes: 16 << 20, slab_chunk_max: 4096, ..small(1) };
+    let config = Config { memory_limit_bytes: 16 << 20, slab_chunk_max: 4096, ..small_lru(1) };
     let store = Store::new(config, Arc::default());
     for number in 0..2000 {
         set(&store, format!("large{number}").as_bytes(), &[1; 11_000], 0, 0, now(100)).expect("stored");
