@@ -496,6 +496,22 @@ fn top_lives_on_a_terminal() {
     has(&received, &["\u{1b}[?1049h", "\u{1b}[?1049l", "\u{1b}[?25h"]);
 }
 
+/// A top whose terminal was closed went on for ever, looking for keys where none can come from.
+#[test]
+fn top_ends_with_its_terminal() {
+    let node = Node::start("");
+    let mut top = OnTerminal::start(&["top", "-i", "0.2", &node.address()]);
+    top.wait(&["slabstash top", "wasted"]);
+    let mut client = node.connect();
+    assert!(client.statistic("curr_connections").parse::<u32>().unwrap() >= 2);
+    drop(top);
+    let deadline = Instant::now() + SCREEN_TIMEOUT;
+    while client.statistic("curr_connections") != "1" {
+        assert!(Instant::now() < deadline, "it is still connected");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn command_lines_are_checked() {
     for (words, message) in [

@@ -98,7 +98,8 @@ fn once(addresses: Vec<Address>, access: Access, interval: Duration, has_hot_key
 /// Takes the terminal, and gives it back whatever happens.
 fn on_terminal(mut board: Board, access: &Access, updates: &Receiver<Update>) -> Result<(), Failure> {
     let is_ended = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP, signal_hook::consts::SIGINT] {
+    // Not SIGHUP: with the terminal gone there is nothing to give back, and reading its end would not return.
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         let registered = signal_hook::flag::register(signal, Arc::clone(&is_ended));
         registered.map_err(|error| Failure::File(format!("cannot wait for signals: {error}")))?;
     }

@@ -61,6 +61,8 @@ fn look(connection: &mut Option<Connection>, address: &Address, access: &Access)
 /// What a watched node has shown of its keys.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
+    /// Whether the node has agreed to be watched.
+    pub is_watched: bool,
     /// The keys.
     pub keys: HotKeys,
     /// Why there are no more.
@@ -109,6 +111,7 @@ fn follow(address: &Address, access: &Access, seen: &Mutex<Seen>, is_over: &Atom
     if line != b"OK" {
         return Err(connection.surprise(&line));
     }
+    seen.lock().is_watched = true;
     let mut faded = Instant::now();
     while !is_over.load(Ordering::Relaxed) {
         connection.extend();

@@ -258,7 +258,7 @@ fn draw_hot_keys(frame: &mut Frame, node: &Node, area: Rect) {
     if let Some(seen) = &node.hot_keys {
         let top = seen.keys.top(HOT_KEYS);
         if top.is_empty() && seen.failure.is_none() {
-            lines.push(Line::raw("no fetches seen yet"));
+            lines.push(Line::raw(if seen.is_watched { "no fetches seen yet" } else { "watching ..." }));
         }
         for (key, share) in top {
             let bar = "#".repeat((share * 40.0).round() as usize);
