@@ -16,6 +16,7 @@
 //! | 4 | [`net`] | sockets, threads, buffers | what a command means |
 //! | 5 | [`options`] | the command line as one table | |
 //! | 5 | [`server`] | start, signals, ordered stop | |
+//! | 5 | `terminal` | `slabstash top`, `stats` and the like: a client of any node, sees [`base`] only | the daemon |
 //!
 //! # One request, from socket to reply
 //!
@@ -49,3 +50,5 @@ pub mod server;
 pub mod stats;
 pub mod store;
 pub mod sys;
+#[cfg(feature = "terminal")]
+pub mod terminal;

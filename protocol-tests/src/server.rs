@@ -241,8 +241,8 @@ pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
-/// Tests run as `target/PROFILE/deps/NAME`, the daemon is `target/PROFILE/slabstash`.
-fn built_beside_this_test() -> Result<PathBuf, String> {
+/// The slabstash built with this test. Tests run as `target/PROFILE/deps/NAME`, the daemon is `target/PROFILE/slabstash`.
+pub fn built_beside_this_test() -> Result<PathBuf, String> {
     let test = env::current_exe().map_err(|error| error.to_string())?;
     match test.parent().and_then(Path::parent) {
         Some(folder) => Ok(folder.join("slabstash")),

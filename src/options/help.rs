@@ -132,6 +132,10 @@ slabstash \- memcached\-compatible cache daemon
 .SH SYNOPSIS
 .B slabstash
 .RI [ options ]
+.br
+.B slabstash top|stats|keys|dump|load|check
+.RI [ addresses ]
+.RI [ flags ]
 .SH DESCRIPTION
 .B slabstash
 keeps keys and values in memory and serves them over memcached's text, meta and binary protocols.
@@ -149,6 +153,9 @@ Called
 it listens on 127.0.0.1, and runs as root with a warning. A name that begins with
 .B memcached\-debug
 enables the debug commands too.
+.PP
+Called by its own name with the name of a command first, it is a client of running nodes instead, memcached's too; the
+commands have pages of their own.
 .SH OPTIONS
 "#;
 
@@ -212,6 +219,7 @@ reads the file of
 .B \-Y
 again.
 .SH SEE ALSO
+slabstash-top(1), slabstash-stats(1), slabstash-keys(1), slabstash-dump(1), slabstash-load(1), slabstash-check(1),
 docs/compatibility.md of the distribution, https://docs.memcached.org
 "#;
 

@@ -25,7 +25,8 @@ impl Identity {
     /// The version of memcached it is compatible with; `version` answers with it.
     pub const MEMCACHED_VERSION: &str = "1.6.45";
 
-    pub(super) fn of(invocation: &Invocation) -> Identity {
+    /// The identity that an invocation gives.
+    pub fn of(invocation: &Invocation) -> Identity {
         let called = invocation.program.to_string_lossy().into_owned();
         let base = invocation.program.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let given = invocation.environment.slabstash_name.as_ref().filter(|_| base == b"slabstash");

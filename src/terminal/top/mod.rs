@@ -1,0 +1,226 @@
+//! `slabstash top`: several nodes at a glance, on the whole terminal or once as text.
+//!
+//! [`poll`] asks the nodes, a thread each, so that a node that hangs holds nobody up; [`board`] keeps what they said and
+//! what is looked at; [`view`] draws it and [`plain`] prints it. This file is the loop: updates and keys in, pictures out.
+
+mod board;
+mod columns;
+mod plain;
+mod poll;
+mod view;
+
+use std::io::{IsTerminal, Write, stdout};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use self::board::{Board, Tab};
+use self::poll::{Update, Watch};
+use super::address::Address;
+use super::arguments::{Arguments, Command, Flag};
+use super::connection::Access;
+use super::failure::Failure;
+use crate::base::sync::{Arc, AtomicBool, Ordering};
+
+/// The command's row.
+pub const COMMAND: Command = Command {
+    name: "top",
+    summary: "watch nodes on the whole terminal",
+    words: "[ADDRESS...] [FLAGS]",
+    about: &[
+        "Shows nodes side by side, and one of them closely: operations, hit ratio and round trip with their history, memory\n\
+         by slab class and what is wasted, evictions with the age of the oldest item, connections, settings that differ\n\
+         from memcached's defaults, hot keys, warnings. A node that is down is shown as down until it is back.",
+        "Keys: up and down choose a node, left and right or 1 to 5 what is shown of it, page up and down scroll, q quits.\n\
+         Hot keys are a sample from the node's log of fetches (watch fetchers); the node is watched only while they are\n\
+         shown, since that costs it something.",
+        "Where the standard output is no terminal, or with --once, it prints two tables and ends.",
+    ],
+    flags: &[
+        Flag { short: Some('i'), name: "interval", value: "SECONDS", help: "time between two looks (default: 1)" },
+        Flag { short: Some('1'), name: "once", value: "", help: "print text after one interval and end" },
+        Flag {
+            short: Some('k'),
+            name: "hot-keys",
+            value: "",
+            help: "begin with the hot keys; with --once print them too",
+        },
+    ],
+    exit: &[(0, "the end; with --once: all nodes answered"), (1, "with --once: a node did not answer")],
+    examples: &[
+        ("slabstash top cache-1 cache-2 cache-3", "three nodes side by side"),
+        ("slabstash top --once -i 10 --hot-keys", "what happened within ten seconds, as text"),
+    ],
+    run,
+};
+
+fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let addresses = Address::parse_all(&arguments.words)?;
+    let access = arguments.access()?;
+    let seconds = arguments.number("interval", 0.1, 3600.0)?.unwrap_or(1.0);
+    let interval = Duration::from_secs_f64(seconds);
+    let has_hot_keys = arguments.has("hot-keys");
+    if arguments.has("once") || !stdout().is_terminal() {
+        return once(addresses, access, interval, has_hot_keys);
+    }
+    let updates = poll::start(&addresses, &access, interval);
+    let mut board = Board::new(addresses, interval);
+    if has_hot_keys {
+        board.tab = Tab::HotKeys;
+    }
+    on_terminal(board, &access, &updates)?;
+    Ok(0)
+}
+
+/// Two looks an interval apart, and the text about them.
+fn once(addresses: Vec<Address>, access: Access, interval: Duration, has_hot_keys: bool) -> Result<u8, Failure> {
+    let watches: Vec<Watch> = match has_hot_keys {
+        true => addresses.iter().map(|address| Watch::start(address, &access)).collect(),
+        false => Vec::new(),
+    };
+    let updates = poll::start(&addresses, &access, interval);
+    let mut board = Board::new(addresses, interval);
+    // A poller sends an update for each look, whatever comes of it.
+    while !board.nodes.iter().all(|node| node.looks >= 2) {
+        match updates.recv() {
+            Ok(update) => board.take(update),
+            Err(_) => break,
+        }
+    }
+    for (node, watch) in board.nodes.iter_mut().zip(&watches) {
+        node.hot_keys = Some(watch.seen());
+    }
+    stdout().write_all(plain::text(&board).as_bytes()).map_err(Failure::output)?;
+    Ok(u8::from(board.nodes.iter().any(|node| node.sample().is_none())))
+}
+
+/// Takes the terminal, and gives it back whatever happens.
+fn on_terminal(mut board: Board, access: &Access, updates: &Receiver<Update>) -> Result<(), Failure> {
+    let is_ended = Arc::new(AtomicBool::new(false));
+    // Not SIGHUP: with the terminal gone there is nothing to give back, and reading its end would not return.
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        let registered = signal_hook::flag::register(signal, Arc::clone(&is_ended));
+        registered.map_err(|error| Failure::File(format!("cannot wait for signals: {error}")))?;
+    }
+    let mut terminal =
+        ratatui::try_init().map_err(|error| Failure::File(format!("cannot use the terminal: {error}")))?;
+    let result = draw_until_end(&mut terminal, &mut board, access, updates, &is_ended);
+    ratatui::restore();
+    result
+}
+
+fn draw_until_end(
+    terminal: &mut ratatui::DefaultTerminal,
+    board: &mut Board,
+    access: &Access,
+    updates: &Receiver<Update>,
+    is_ended: &AtomicBool,
+) -> Result<(), Failure> {
+    let broken = |error| Failure::File(format!("cannot use the terminal: {error}"));
+    let mut watch: Option<(usize, Watch)> = None;
+    let mut drawn: Option<Instant> = None;
+    while !is_ended.load(Ordering::Relaxed) {
+        let mut is_changed = drawn.is_none_or(|drawn| drawn.elapsed() > REDRAW);
+        while let Ok(update) = updates.try_recv() {
+            board.take(update);
+            is_changed = true;
+        }
+        // Who looks at hot keys has the chosen node watched, and only that.
+        let wanted = (board.tab == Tab::HotKeys).then_some(board.chosen);
+        if watch.as_ref().map(|(node, _)| *node) != wanted {
+            watch = wanted.map(|node| (node, Watch::start(&board.nodes[node].address, access)));
+        }
+        if is_changed {
+            if let Some((node, watch)) = &watch {
+                board.nodes[*node].hot_keys = Some(watch.seen());
+            }
+            terminal.draw(|frame| view::draw(frame, board)).map_err(broken)?;
+            drawn = Some(Instant::now());
+        }
+        if event::poll(KEY_WAIT).map_err(broken)? {
+            match event::read().map_err(broken)? {
+                Event::Key(key) if key.kind == KeyEventKind::Press => {
+                    if is_quit(key) {
+                        return Ok(());
+                    }
+                    press(board, key.code);
+                    drawn = None;
+                }
+                Event::Resize(..) => drawn = None,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_quit(key: KeyEvent) -> bool {
+    let has_control = key.modifiers.contains(KeyModifiers::CONTROL);
+    matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) || has_control && key.code == KeyCode::Char('c')
+}
+
+/// What a key does to the board.
+fn press(board: &mut Board, code: KeyCode) {
+    match code {
+        KeyCode::Down | KeyCode::Char('j') => board.choose(1),
+        KeyCode::Up | KeyCode::Char('k') => board.choose(-1),
+        KeyCode::Right | KeyCode::Tab => board.turn(1),
+        KeyCode::Left | KeyCode::BackTab => board.turn(-1),
+        KeyCode::PageDown => board.scroll(SCROLL_LINES),
+        KeyCode::PageUp => board.scroll(-SCROLL_LINES),
+        KeyCode::Char(digit @ '1'..='5') => board.open(digit as usize - '1' as usize),
+        _ => {}
+    }
+}
+
+/// How long a key press is waited for before updates are looked at again.
+const KEY_WAIT: Duration = Duration::from_millis(50);
+
+/// Without news the picture is drawn anew after this, for ages that grow.
+const REDRAW: Duration = Duration::from_secs(1);
+
+const SCROLL_LINES: isize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_move_the_board() {
+        let addresses = ["a", "b", "c"].map(|host| Address::parse(host).expect("an address"));
+        let mut board = Board::new(addresses.to_vec(), Duration::from_secs(1));
+        for (code, chosen, tab) in [
+            (KeyCode::Down, 1, Tab::Overview),
+            (KeyCode::Char('j'), 2, Tab::Overview),
+            (KeyCode::Down, 2, Tab::Overview),
+            (KeyCode::Up, 1, Tab::Overview),
+            (KeyCode::Right, 1, Tab::Slabs),
+            (KeyCode::Char('5'), 1, Tab::Warnings),
+            (KeyCode::Tab, 1, Tab::Overview),
+            (KeyCode::BackTab, 1, Tab::Warnings),
+            (KeyCode::Char('4'), 1, Tab::HotKeys),
+            (KeyCode::Char('6'), 1, Tab::HotKeys),
+        ] {
+            press(&mut board, code);
+            assert_eq!((board.chosen, board.tab), (chosen, tab), "{code:?}");
+        }
+        press(&mut board, KeyCode::PageDown);
+        assert_eq!(board.scrolled, 10);
+        press(&mut board, KeyCode::PageUp);
+        press(&mut board, KeyCode::PageUp);
+        assert_eq!(board.scrolled, 0);
+    }
+
+    #[test]
+    fn three_keys_quit() {
+        for (code, modifiers, expected) in [
+            (KeyCode::Char('q'), KeyModifiers::NONE, true),
+            (KeyCode::Esc, KeyModifiers::NONE, true),
+            (KeyCode::Char('c'), KeyModifiers::CONTROL, true),
+            (KeyCode::Char('c'), KeyModifiers::NONE, false),
+        ] {
+            assert_eq!(is_quit(KeyEvent::new(code, modifiers)), expected);
+        }
+    }
+}
