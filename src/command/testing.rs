@@ -49,6 +49,7 @@ pub fn service_with(store_config: store::Config) -> Service {
         verbosity: AtomicU8::new(0),
         settings_report: Box::new(|changed| changed.to_vec()),
         logins: Mutex::new(None),
+        certificates: None,
     }
 }
 
