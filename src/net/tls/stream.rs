@@ -182,26 +182,43 @@ impl TlsStream {
                     start += discard;
                     break;
                 }
-                // The first time rustls has an alert to send, which it hands out when asked again.
-                Err(error) if failure.is_none() => failure = Some(error_text(&error)),
-                Err(_) => break,
+                Err(error) => {
+                    failure = failure.or(Some(error_text(&error)));
+                    break;
+                }
             }
             start += discard;
         }
         self.received.extend_from_slice(&input[start..]);
+        // Before a failure is counted: the handshake may have ended in the same packet.
+        if self.is_handshaking && !self.session.is_handshaking() {
+            self.is_handshaking = false;
+            if self.session.handshake_kind() != Some(HandshakeKind::Resumed) {
+                workspace.note_new_session();
+            }
+        }
         if failure.is_none() && self.received.len() > KEPT_BYTES_MAX {
             failure = Some("a handshake message is too large".to_owned());
         }
         if let Some(reason) = failure {
+            self.take_alert(workspace);
             return self.fail(&reason, workspace);
         }
         if self.received.is_empty() && self.received.capacity() > 0 {
             self.received = Vec::new();
         }
-        if self.is_handshaking && !self.session.is_handshaking() {
-            self.is_handshaking = false;
-            if self.session.handshake_kind() != Some(HandshakeKind::Resumed) {
-                workspace.note_new_session();
+    }
+
+    /// Takes what rustls has to say of a failure. It must not see the input that failed again, nor any other.
+    fn take_alert(&mut self, workspace: &mut Workspace) {
+        let output = &mut workspace.output;
+        while self.session.wants_write() {
+            match self.session.process_tls_records(&mut []).state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => match data.encode(output) {
+                    Ok(count) => self.unsent.extend_from_slice(&output[..count]),
+                    Err(_) => return,
+                },
+                _ => return,
             }
         }
     }
@@ -221,6 +238,9 @@ impl TlsStream {
     /// Encrypts and sends what it can of `slices`. `WouldBlock` when the socket is full, even if it took a part; the same
     /// bytes have to be offered again.
     pub fn write(&mut self, slices: &[IoSlice<'_>], workspace: &mut Workspace) -> io::Result<usize> {
+        if self.is_failed {
+            return Err(ErrorKind::InvalidData.into());
+        }
         self.send_unsent()?;
         if !self.unsent.is_empty() {
             return Err(ErrorKind::WouldBlock.into());
@@ -235,10 +255,14 @@ impl TlsStream {
         };
         let length = plain.len();
         let encrypted = self.encrypt(plain, output)?;
-        let sent = match self.socket.write(&output[..encrypted]) {
-            Ok(sent) => sent,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
+        let sent = loop {
+            // What is encrypted has to be sent or kept, whatever interrupts.
+            match self.socket.write(&output[..encrypted]) {
+                Ok(sent) => break sent,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break 0,
+                Err(error) => return Err(error),
+            }
         };
         if sent == encrypted {
             return Ok(length);
