@@ -297,6 +297,25 @@ fn large_values_and_a_reader_that_waits() {
     }
 }
 
+/// What did not fit the caller was handed out by the next read, together with the news that the socket is empty. That was
+/// old by then: an event in between was forgotten, and the connection stood still with its input unread.
+#[test]
+fn an_event_between_two_reads_is_not_forgotten() {
+    let Some(world) = World::new() else { return };
+    let server = world.start("", &["-t", "1"]);
+    let mut client = server.client(&world.trust());
+    let value = "x".repeat(40_000);
+    let burst = format!("set big 0 0 {}\r\n{value}\r\n{}", value.len(), "mn\r\n".repeat(40_000));
+    let expected = format!("STORED\r\n{}", "MN\r\n".repeat(40_000));
+    for round in 0..20 {
+        let records = client.tls.encrypt(burst.as_bytes());
+        let mut socket = client.socket.try_clone().unwrap();
+        let sender = thread::spawn(move || socket.write_all(&records));
+        assert!(client.read_exactly(expected.len()) == expected.as_bytes(), "round {round}");
+        sender.join().unwrap().unwrap();
+    }
+}
+
 #[test]
 fn goodbyes() {
     let Some(world) = World::new() else { return };

@@ -103,6 +103,8 @@ impl TlsStream {
                 self.plain = Vec::new();
                 self.plain_read = 0;
             }
+            // What the last receipt showed is old: an event may have come since, and would be forgotten.
+            self.is_socket_drained = false;
             return Ok(sink.count);
         }
         for _ in 0..RECEIVES_MAX {
@@ -129,8 +131,8 @@ impl TlsStream {
     /// Receives once, behind a copy of `received` in the workspace. False at the end of the stream.
     fn receive(&mut self, space: usize, workspace: &mut Workspace) -> io::Result<bool> {
         let kept = self.received.len();
-        // A whole record has to fit, or nothing of it could be read; more than the caller has room for would be copied.
-        let limit = space.clamp(RECORD_BYTES_MAX, RECEIVE_BYTES_MAX);
+        // A whole record has to fit, or nothing of it could be read; what the caller has no room for would be copied twice.
+        let limit = space.saturating_sub(kept).clamp(RECORD_BYTES_MAX, RECEIVE_BYTES_MAX);
         let count = self.socket.read(&mut workspace.input[kept..kept + limit])?;
         self.is_socket_drained = count < limit;
         workspace.input[..kept].copy_from_slice(&self.received);
