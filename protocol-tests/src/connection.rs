@@ -8,11 +8,13 @@ use std::time::Duration;
 use crate::matcher::{Outcome, matches};
 use crate::packet::Packet;
 use crate::template::{Bindings, Piece};
+use crate::tls::{Encrypted, Trust};
 
 /// One connection to the server under test.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
+    tls: Option<Encrypted>,
     /// What has come and was not expected yet.
     received: Vec<u8>,
     first_sent: Option<u8>,
@@ -20,14 +22,18 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the server on a loopback port.
-    pub fn open(port: u16) -> Result<Connection, String> {
+    /// Connects to the server on a loopback port, by TLS if there is someone to trust.
+    pub fn open(port: u16, trust: Option<&Trust>) -> Result<Connection, String> {
         let fail = |error: std::io::Error| format!("cannot connect: {error}");
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(fail)?;
         stream.set_nodelay(true).map_err(fail)?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(fail)?;
         stream.set_write_timeout(Some(REPLY_TIMEOUT)).map_err(fail)?;
-        Ok(Connection { stream, received: Vec::new(), first_sent: None, is_ended: false })
+        let mut connection = Connection { stream, tls: None, received: Vec::new(), first_sent: None, is_ended: false };
+        if let Some(trust) = trust {
+            connection.tls = Some(trust.begin(&mut connection.stream).map_err(fail)?);
+        }
+        Ok(connection)
     }
 
     /// Sends bytes, in two writes if `cut` falls inside of them.
@@ -35,6 +41,8 @@ impl Connection {
     /// A server may close before it has read everything, so failed writes are no failure here: what comes back decides.
     pub fn send(&mut self, bytes: &[u8], cut: Option<usize>) {
         self.first_sent = self.first_sent.or(bytes.first().copied());
+        let encrypted = self.tls.as_mut().map(|tls| tls.encrypt(bytes));
+        let bytes = encrypted.as_deref().unwrap_or(bytes);
         match cut {
             Some(cut) if cut < bytes.len() => {
                 let _ = self.stream.write_all(&bytes[..cut]);
@@ -96,19 +104,26 @@ impl Connection {
     /// Ends the sending side.
     pub fn end_sending(&mut self) {
         self.is_ended = true;
+        if let Some(tls) = &mut self.tls {
+            let _ = self.stream.write_all(&tls.close());
+        }
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     fn read(&mut self) -> Result<(), ReadError> {
         let mut buffer = [0; READ_BYTES];
-        match self.stream.read(&mut buffer) {
+        let read = match &mut self.tls {
+            Some(tls) => tls.read(&mut self.stream, &mut buffer),
+            None => self.stream.read(&mut buffer),
+        };
+        match read {
             Ok(0) => Err(ReadError::Closed),
             Ok(length) => {
                 self.received.extend_from_slice(&buffer[..length]);
                 Ok(())
             }
             Err(error) => match error.kind() {
-                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Err(ReadError::Closed),
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => Err(ReadError::Closed),
                 ErrorKind::Interrupted => Ok(()),
                 _ => Err(ReadError::TimedOut),
             },

@@ -10,10 +10,14 @@
 //!   template, packet ──────┘     └── cuts            └── matcher
 //! ```
 //!
+//! The same transcripts are played over TLS by `tests/tls_wire.rs`; [`credentials`] makes certificates for that, [`tls`] is
+//! the client's side.
+//!
 //! Nothing here knows anything of slabstash but its command line, so any memcached-compatible server can be tested.
 
 pub mod case;
 pub mod connection;
+pub mod credentials;
 pub mod cuts;
 pub mod matcher;
 pub mod mutate;
@@ -24,4 +28,5 @@ pub mod random;
 pub mod server;
 pub mod suite;
 pub mod template;
+pub mod tls;
 pub mod version;

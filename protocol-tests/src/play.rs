@@ -9,6 +9,7 @@ use crate::case::{Action, Case, Step};
 use crate::connection::Connection;
 use crate::server::Server;
 use crate::template::{Bindings, expand};
+use crate::tls::Trust;
 use crate::version::Version;
 
 /// Plays `case`, every write cut in two at `cut` where it is longer than that, and returns the writes.
@@ -21,6 +22,7 @@ pub fn play(case: &Case, cut: Option<usize>, version: Version, server: &mut Serv
     }
     let mut run = Run {
         port: server.port,
+        trust: server.trust.clone(),
         cut,
         bindings: Bindings::new(version),
         connections: HashMap::new(),
@@ -45,6 +47,7 @@ pub fn play(case: &Case, cut: Option<usize>, version: Version, server: &mut Serv
 
 struct Run {
     port: u16,
+    trust: Option<Trust>,
     cut: Option<usize>,
     bindings: Bindings,
     /// Those in use: a connection that was closed by either side is not among them.
@@ -60,7 +63,7 @@ impl Run {
         }
         let connection = match self.connections.entry(step.connection.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Connection::open(self.port)?),
+            Entry::Vacant(entry) => entry.insert(Connection::open(self.port, self.trust.as_ref())?),
         };
         match &step.action {
             Action::Send(pieces) => {

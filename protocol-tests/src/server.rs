@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::case::Setting;
 use crate::connection::Connection;
+use crate::credentials::Authority;
 use crate::packet::Packet;
 use crate::template::{Bindings, Piece};
+use crate::tls::Trust;
 use crate::version::{REFERENCE, Version};
 
 /// The program to test.
@@ -26,6 +28,8 @@ pub struct Program {
     pub is_reference: bool,
     /// What it prints for `-h`.
     pub help: String,
+    /// Whether its servers listen with TLS.
+    pub is_encrypted: bool,
 }
 
 impl Program {
@@ -48,7 +52,7 @@ impl Program {
         };
         let help = printed(&path, "-h")?;
         let is_reference = env::var_os("MEMCACHED").is_some();
-        Ok(Program { path, version, is_reference, help })
+        Ok(Program { path, version, is_reference, help, is_encrypted: false })
     }
 
     /// A command that runs the program. slabstash goes by memcached's name, which decides its introduction, its defaults
@@ -76,6 +80,8 @@ pub struct Server {
     child: Child,
     /// Its loopback port.
     pub port: u16,
+    /// For whom its certificate is good, if it listens with TLS.
+    pub trust: Option<Trust>,
     is_binary_only: bool,
     control: Option<Connection>,
     folder: PathBuf,
@@ -100,6 +106,10 @@ impl Server {
         let port = free_port()?;
         let mut command = program.command();
         command.args(["-l", "127.0.0.1", "-U", "0", "-p", &port.to_string()]).args(&options);
+        let trust = match program.is_encrypted {
+            true => Some(encrypt(&mut command, folder)?),
+            false => None,
+        };
         command.stdout(Stdio::null()).stderr(Stdio::null());
         if env::var_os("SLABSTASH_TEST_STDERR").is_some() {
             command.stderr(Stdio::inherit());
@@ -109,7 +119,7 @@ impl Server {
         command.env("MEMCACHED_PORT_FILENAME", &port_file);
         let child = command.spawn().map_err(|error| format!("{}: {error}", program.path.display()))?;
         let is_binary_only = options.windows(2).any(|pair| pair == ["-B", "binary"]);
-        let mut server = Server { child, port, is_binary_only, control: None, folder: folder.to_path_buf() };
+        let mut server = Server { child, port, trust, is_binary_only, control: None, folder: folder.to_path_buf() };
         let deadline = Instant::now() + START_TIMEOUT;
         let started = Instant::now();
         // Whoever answers at once may be somebody else who took the port; the file is written by our child only.
@@ -144,6 +154,11 @@ impl Server {
     /// Checks that the canary is still there, and so that the server still serves.
     pub fn check_canary(&mut self) -> Result<(), String> {
         self.ask(b"get canary\r\n", Piece::Bytes(b"VALUE canary 3 5\r\nalive\r\nEND\r\n".to_vec()))
+    }
+
+    /// The server's process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Checks that the server has not ended.
@@ -181,7 +196,7 @@ impl Server {
     fn ask(&mut self, request: &[u8], answer: Piece) -> Result<(), String> {
         let mut connection = match self.control.take() {
             Some(connection) => connection,
-            None => Connection::open(self.port)?,
+            None => Connection::open(self.port, self.trust.as_ref())?,
         };
         connection.send(request, None);
         connection
@@ -198,6 +213,14 @@ impl Drop for Server {
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Gives a server a certificate, in `folder`, and says who vouches for it.
+fn encrypt(command: &mut Command, folder: &Path) -> Result<Trust, String> {
+    let authority = Authority::new("tests");
+    let files = authority.issue_server().write(folder, "server")?;
+    command.args(["-Z", "-o", &files.options()]);
+    Ok(Trust::new(&authority))
 }
 
 fn is_listening(port: u16) -> bool {

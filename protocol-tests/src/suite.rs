@@ -25,6 +25,27 @@ enum Verdict {
 
 /// Runs the case files under `folder` that the command line asks for.
 pub fn main(folder: &Path) -> ExitCode {
+    run(folder, Transport::Plain)
+}
+
+/// The same over TLS: each case whole and cut in a few places, which are places of the encrypted bytes. Cases whose names
+/// contain a word of `left_out` are about a server without TLS, and a real memcached is not asked those of `also_left_out`.
+pub fn main_over_tls(
+    folder: &Path,
+    left_out: &'static [&'static str],
+    also_left_out: &'static [&'static str],
+) -> ExitCode {
+    run(folder, Transport::Tls { left_out, also_left_out })
+}
+
+/// What carries the transcripts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Plain,
+    Tls { left_out: &'static [&'static str], also_left_out: &'static [&'static str] },
+}
+
+fn run(folder: &Path, transport: Transport) -> ExitCode {
     let request = match Request::from_arguments(env::args().skip(1)) {
         Ok(request) => request,
         Err(error) => return give_up(&error),
@@ -39,10 +60,21 @@ pub fn main(folder: &Path) -> ExitCode {
         cases.iter().for_each(|case| println!("{}: test", case.name));
         return ExitCode::SUCCESS;
     }
-    let program = match Program::from_environment() {
+    let mut program = match Program::from_environment() {
         Ok(program) => program,
         Err(error) => return give_up(&error),
     };
+    if let Transport::Tls { left_out, also_left_out } = transport {
+        if !program.help.contains("enable-ssl") {
+            println!("\ntest result: ok. 0 passed; 0 failed; {total} ignored: this server has no TLS\n");
+            return ExitCode::SUCCESS;
+        }
+        program.is_encrypted = true;
+        let is_named = |case: &Case, words: &[&str]| words.iter().any(|word| case.name.contains(word));
+        let is_left_out =
+            |case: &Case| is_named(case, left_out) || program.is_reference && is_named(case, also_left_out);
+        cases.retain(|case| !is_left_out(case));
+    }
     // A program that cannot be started at all is one failure, not hundreds.
     if let Err(error) = Server::start(&program, &Setting::default(), scratch_folder(usize::MAX)) {
         return give_up(&error);
@@ -138,7 +170,11 @@ impl Worker<'_> {
             Ok(writes) => writes,
             Err(error) => return Verdict::Failed(error),
         };
-        let cuts = positions(&writes, case.setting.cut);
+        let mut cuts = positions(&writes, case.setting.cut);
+        if self.program.is_encrypted && cuts.len() > ENCRYPTED_CUTS_MAX {
+            let step = cuts.len() / ENCRYPTED_CUTS_MAX;
+            cuts = cuts.into_iter().step_by(step.max(1)).take(ENCRYPTED_CUTS_MAX).collect();
+        }
         for cut in &cuts {
             if let Err(error) = self.attempt(case, Some(*cut)) {
                 return Verdict::Failed(format!("cut at {cut}: {error}"));
@@ -211,6 +247,9 @@ fn report(verdicts: Vec<(String, Verdict)>, total: usize, started: Instant) -> E
     );
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
+
+/// Cuts of a case over TLS, where each run begins with a handshake.
+const ENCRYPTED_CUTS_MAX: usize = 3;
 
 /// Runs wait for replies most of the time, so more workers than processors are fine.
 const WORKERS: usize = 6;

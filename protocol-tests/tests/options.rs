@@ -318,5 +318,10 @@ const REFUSED: &[Row] = &[
     new_row("-o proxy_config=x", 1, "Illegal suboption \"proxy_config=x\"").or("this server is not built with proxy support."),
     new_row("-o ext_path", 1, "Illegal suboption \"ext_path\"").or("this server has no external storage (extstore)."),
     row("-Z -p 0", 64, "ERROR: You cannot enable SSL without a TCP port.").or(NO_TLS),
+    row("-o ssl_verify_mode=x", 1, "could not parse argument to ssl_verify_mode"),
+    row("-o ssl_verify_mode=4", 1, "Invalid ssl_verify_mode. Use help to see valid options."),
+    row("-o ssl_min_version=4", 1, "Invalid ssl_min_version. Use help to see valid options."),
+    row("-o ssl_keyformat", 1, "Missing ssl_keyformat argument"),
+    row("-o ssl_wbuf_size=-1", 1, "could not parse argument to ssl_wbuf_size"),
     row("-s /nonexistent/x", 71, "bind(): No such file or directory"),
 ];

@@ -52,7 +52,7 @@ pub fn execute(tokens: &[&[u8]], is_noreply: bool, output: &mut Output, context:
         b"lru_crawler" => lru_crawler(tokens, output, context),
         b"slabs" => slabs(tokens, context),
         b"shutdown" => shutdown(tokens, context),
-        b"refresh_certs" => Answer::Line("Error TLS not enabled"),
+        b"refresh_certs" => refresh_certs(output, context),
         b"debugtime" if has_debug_commands => debugtime(tokens, context),
         b"debugitem" if has_debug_commands => debugitem(tokens, context),
         _ => return AdminOutcome::Unknown,
@@ -83,6 +83,21 @@ fn flush_all(tokens: &[&[u8]], is_noreply: bool, context: &Context<'_>) -> Answe
     };
     context.flush(i64::from(exptime));
     OK
+}
+
+fn refresh_certs(output: &mut Output, context: &Context<'_>) -> Answer {
+    let Some(certificates) = &context.service.certificates else {
+        return Answer::Line("Error TLS not enabled");
+    };
+    match certificates.refresh(context.now) {
+        Ok(()) => OK,
+        Err(text) => {
+            log::warn!("{text}");
+            output.push(text.as_bytes());
+            output.push(b"\r\n");
+            Answer::Outcome(AdminOutcome::Done)
+        }
+    }
 }
 
 /// Highest level that `verbosity` sets.

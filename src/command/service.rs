@@ -1,7 +1,7 @@
 //! What commands may reach besides their own connection: the store, the counters, the settings they obey.
 
 use crate::base::hash::KeyHash;
-use crate::base::sync::{Arc, AtomicU8, CachePadded, Mutex};
+use crate::base::sync::{Arc, AtomicU8, AtomicU32, CachePadded, Mutex, Ordering};
 use crate::base::time::{Clock, Now};
 use crate::stats::connections::ConnectionTable;
 use crate::stats::counters::{WorkerCounters, WorkerTotals};
@@ -106,6 +106,27 @@ pub struct Service {
     pub settings_report: Box<SettingsReport>,
     /// `-Y`: the accepted logins; `None` when authentication is off. Replaced whole on SIGHUP.
     pub logins: Mutex<Option<Arc<Logins>>>,
+    /// `-Z`; `None` without.
+    pub certificates: Option<Certificates>,
+}
+
+/// What commands know of TLS: that the certificates can be read again, and when they were.
+pub struct Certificates {
+    /// Reads the files again for connections to come. The error is a line for the operator; the old ones stay.
+    pub reload: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Coarse seconds of the last reading; 0 is the start.
+    pub read_at_seconds: AtomicU32,
+    /// `ssl_session_cache`: shows `ssl_new_sessions`.
+    pub has_session_cache: bool,
+}
+
+impl Certificates {
+    /// Reads the files again, for `refresh_certs` and SIGHUP.
+    pub fn refresh(&self, now: Now) -> Result<(), String> {
+        (self.reload)()?;
+        self.read_at_seconds.store(now.seconds, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 /// Accepted `user:password` pairs of `-Y`.
@@ -148,6 +169,7 @@ impl Service {
             verbosity: AtomicU8::new(0),
             settings_report: Box::new(|changed| changed.to_vec()),
             logins: Mutex::new(None),
+            certificates: None,
         }
     }
 

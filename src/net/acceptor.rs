@@ -174,11 +174,17 @@ impl Acceptor {
         let table = &self.service.connections;
         if is_last && self.service.config.is_maxconns_fast {
             table.rejected.fetch_add(1, Ordering::Relaxed);
-            // If it does not fit the socket, closing says enough.
-            let _ = stream.write(REFUSAL);
+            // In the clear even where TLS is spoken, as in memcached.
+            stream.write_notice(REFUSAL);
             return;
         }
         let listening = &self.listeners[index];
+        if let Some(terms) = &listening.listener.encryption {
+            stream = match stream.encrypted(terms) {
+                Ok(stream) => stream,
+                Err(error) => return log::error!("cannot begin TLS: {error}"),
+            };
+        }
         let protocol = listening.listener.protocol;
         let entry = table.open(ConnectionEntry::new(
             descriptor,

@@ -24,6 +24,7 @@ use super::address::Peer;
 use super::buffer::{Pool, READ_BUFFER_BYTES, TAIL_BYTES_MAX, Tail};
 use super::inbox::NewConnection;
 use super::stream::Stream;
+use super::tls::Workspace;
 
 /// What a worker lends a connection for a turn.
 pub struct Tools<'a> {
@@ -39,6 +40,8 @@ pub struct Tools<'a> {
     pub scratch: &'a mut Scratch,
     /// Spare memory.
     pub pool: &'a mut Pool,
+    /// For encrypted connections.
+    pub tls: &'a mut Workspace,
     /// Wakes connections of this worker.
     pub wake: &'a Arc<dyn Fn(usize) + Send + Sync>,
     /// Whether the server stops: nothing is read any more.
@@ -158,13 +161,27 @@ impl Connection {
 
     /// Notes that the socket can be written; true when a turn has something to do.
     pub fn note_writable(&mut self) -> bool {
-        std::mem::take(&mut self.is_blocked)
+        // A handshake's answers are sent by reading.
+        let has_own_output = self.stream.has_own_output();
+        self.is_readable |= has_own_output;
+        std::mem::take(&mut self.is_blocked) | has_own_output
     }
 
     /// Notes a wake from another thread; true when a turn has something to do.
     pub fn note_woken(&mut self) -> bool {
         self.is_unfinished = true;
         !self.is_blocked
+    }
+
+    /// Whether its TLS handshake goes on.
+    #[inline]
+    pub fn is_handshaking(&self) -> bool {
+        self.stream.is_handshaking()
+    }
+
+    /// Whether its TLS handshake began before `limit`.
+    pub fn is_handshaking_since(&self, limit: u32) -> bool {
+        self.is_handshaking() && self.last_command < limit
     }
 
     /// Whether it is closed by the idle sweep when its last command lies before `limit`: TCP, waiting for a command,
@@ -300,7 +317,7 @@ impl Connection {
         let end = if self.expects_large { (kept + LARGE_HEAD_BYTES).min(READ_BUFFER_BYTES) } else { READ_BUFFER_BYTES };
         let space = &mut tools.read_buffer[kept..end];
         let length = space.len();
-        let result = self.stream.read(space);
+        let result = self.stream.read(space, tools.tls);
         match self.note_read(result, length, tools.service, tools.worker) {
             Read::Bytes(count) => Read::Bytes(kept + count),
             other => other,
@@ -310,7 +327,7 @@ impl Connection {
     /// Reads to the end of a large tail, which is then parsed where it is.
     fn read_to_tail(&mut self, tools: &mut Tools<'_>) -> Read {
         let space = self.tail.extend_space(READ_BUFFER_BYTES);
-        let result = self.stream.read(space);
+        let result = self.stream.read(space, tools.tls);
         let read = self.note_read(result, READ_BUFFER_BYTES, tools.service, tools.worker);
         let count = match read {
             Read::Bytes(count) => count,
@@ -418,7 +435,7 @@ impl Connection {
             let behind = &mut tools.read_buffer[..if wanted == space.len() { LARGE_HEAD_BYTES } else { 0 }];
             let length = wanted + behind.len();
             let mut slices = [IoSliceMut::new(&mut space[..wanted]), IoSliceMut::new(behind)];
-            let result = self.stream.read_vectored(&mut slices);
+            let result = self.stream.read_vectored(&mut slices, tools.tls);
             match self.note_read(result, length, tools.service, tools.worker) {
                 Read::Bytes(count) => {
                     let received = count.min(wanted);
@@ -474,14 +491,14 @@ impl Connection {
     }
 
     /// Sends the queue, until it is empty or the socket full.
-    fn send(&mut self, output: &mut Output, tools: &Tools<'_>) -> Sent {
+    fn send(&mut self, output: &mut Output, tools: &mut Tools<'_>) -> Sent {
         while !output.is_empty() {
             let result = match output.contiguous() {
-                Some(bytes) => self.stream.write(bytes),
+                Some(bytes) => self.stream.write(bytes, tools.tls),
                 None => {
                     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
                     let count = output.slices(&mut slices);
-                    self.stream.write_vectored(&slices[..count])
+                    self.stream.write_vectored(&slices[..count], tools.tls)
                 }
             };
             match result {

@@ -20,6 +20,7 @@ use crate::command::service::ProtocolChoice;
 
 use super::address::{self, Peer};
 use super::stream::Stream;
+use super::tls::Terms;
 
 /// What to listen on: one item of `-l`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,6 +54,8 @@ pub struct Listener {
     socket: ListenSocket,
     /// Protocol of its connections.
     pub protocol: ProtocolChoice,
+    /// How its connections are encrypted, if they are. A Unix socket's never are.
+    pub encryption: Option<Terms>,
 }
 
 #[derive(Debug)]
@@ -124,6 +127,7 @@ pub fn listen(place: &Place, backlog: i32) -> Result<Vec<Listener>, BindError> {
         listeners.push(Listener {
             socket: ListenSocket::Tcp(TcpListener::from_std(socket.into())),
             protocol: place.protocol,
+            encryption: None,
         });
     }
     Ok(listeners)
@@ -207,7 +211,8 @@ pub fn listen_unix(path: &Path, mode: u32, backlog: i32, protocol: ProtocolChoic
     umask(previous);
     bound.map_err(BindError::new("bind()"))?;
     socket.listen(backlog).map_err(BindError::new("listen()"))?;
-    Ok(Listener { socket: ListenSocket::Unix(UnixListener::from_std(socket.into()), path.to_owned()), protocol })
+    let socket = ListenSocket::Unix(UnixListener::from_std(socket.into()), path.to_owned());
+    Ok(Listener { socket, protocol, encryption: None })
 }
 
 /// What is asked for as a UDP send buffer; the system cuts it to its limit.

@@ -15,5 +15,6 @@ pub mod connection;
 pub mod inbox;
 pub mod listener;
 pub mod stream;
+pub mod tls;
 pub mod udp;
 pub mod worker;

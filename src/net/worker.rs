@@ -24,6 +24,7 @@ use crate::stats::events::{class, connection_closed, connection_opened};
 use super::buffer::{Pool, READ_BUFFER_BYTES};
 use super::connection::{Connection, Tools, Verdict};
 use super::inbox::Inbox;
+use super::tls::Workspace;
 use super::udp::Endpoint;
 
 /// A worker before its thread runs.
@@ -36,11 +37,14 @@ pub struct Worker {
     connections: Slab<Connection>,
     /// Connections with something to do, each once ([`Connection::is_listed`]).
     ready: VecDeque<usize>,
+    /// The same, while their TLS handshake goes on: a few turns in each round, so that many of them delay no request.
+    handshakes: VecDeque<usize>,
     endpoints: Vec<Endpoint>,
     read_buffer: Box<[u8]>,
     scratch: Scratch,
     woken: Vec<usize>,
     pool: Pool,
+    tls: Workspace,
     /// Start of the current round.
     instant: Instant,
     now: Now,
@@ -51,8 +55,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Worker number `index`.
-    pub fn new(index: usize, service: Arc<Service>) -> io::Result<Self> {
+    /// Worker number `index`. `send_bytes` is what encrypted connections encrypt at once; `None` where there are none.
+    pub fn new(index: usize, service: Arc<Service>, send_bytes: Option<usize>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let inbox = Arc::new(Inbox::new(waker));
@@ -64,12 +68,14 @@ impl Worker {
             instant: start,
             now: service.clock.at(start),
             pool: Pool::new(service.config.read_buffers_max),
+            tls: Workspace::new(Arc::clone(&service), index, send_bytes),
             service,
             poll,
             inbox,
             wake: Arc::new(move |token| target.wake(token)),
             connections: Slab::new(),
             ready: VecDeque::new(),
+            handshakes: VecDeque::new(),
             endpoints: Vec::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             scratch: Scratch::default(),
@@ -112,6 +118,12 @@ impl Worker {
             }
             for _ in 0..self.ready.len().max(TURNS_PER_POLL) {
                 match self.ready.pop_front() {
+                    Some(token) => self.turn(token),
+                    None => break,
+                }
+            }
+            for _ in 0..HANDSHAKES_PER_POLL {
+                match self.handshakes.pop_front() {
                     Some(token) => self.turn(token),
                     None => break,
                 }
@@ -159,7 +171,10 @@ impl Worker {
             && !connection.is_listed
         {
             connection.is_listed = true;
-            self.ready.push_back(token);
+            match connection.is_handshaking() {
+                true => self.handshakes.push_back(token),
+                false => self.ready.push_back(token),
+            }
         }
     }
 
@@ -198,6 +213,9 @@ impl Worker {
             let (transport, descriptor) = (stream.transport(), stream.descriptor());
             connection_opened(&self.service.events, &address, port, transport, descriptor);
         }
+        if connection.is_handshaking() {
+            self.sweep_at.get_or_insert(self.instant + SWEEP_INTERVAL);
+        }
         vacant.insert(connection);
     }
 
@@ -210,6 +228,7 @@ impl Worker {
             read_buffer: &mut self.read_buffer,
             scratch: &mut self.scratch,
             pool: &mut self.pool,
+            tls: &mut self.tls,
             wake: &self.wake,
             is_stopping: self.stop_at.is_some(),
         };
@@ -239,6 +258,7 @@ impl Worker {
         };
         connection.release(&mut self.pool);
         let stream = connection.stream();
+        stream.say_goodbye(&mut self.tls);
         let (transport, descriptor) = (stream.transport(), stream.descriptor());
         if self.service.events.is_watched(class::CONNEVENTS) {
             let (address, port) = connection.peer().endpoint();
@@ -257,13 +277,18 @@ impl Worker {
             self.maintain_at = instant + pause.min(MAINTAIN_PAUSE_MAX);
         }
         if self.sweep_at.is_some_and(|sweep_at| instant >= sweep_at) {
-            self.sweep_at = Some(instant + SWEEP_INTERVAL);
-            self.sweep();
+            self.sweep_handshakes();
+            if self.service.config.idle_timeout_seconds > 0 {
+                self.sweep_idle();
+            }
+            let is_awaited = self.service.config.idle_timeout_seconds > 0
+                || self.connections.iter().any(|(_, connection)| connection.is_handshaking());
+            self.sweep_at = is_awaited.then_some(instant + SWEEP_INTERVAL);
         }
     }
 
     /// Closes connections whose last command is more than the idle timeout ago.
-    fn sweep(&mut self) {
+    fn sweep_idle(&mut self) {
         let timeout = self.service.config.idle_timeout_seconds;
         let limit = self.now.seconds.saturating_sub(timeout);
         let idle: Vec<usize> = self
@@ -277,9 +302,23 @@ impl Worker {
         }
     }
 
+    /// Closes connections whose TLS handshake takes too long.
+    fn sweep_handshakes(&mut self) {
+        let limit = self.now.seconds.saturating_sub(HANDSHAKE_TIMEOUT_SECONDS);
+        let slow: Vec<usize> = self
+            .connections
+            .iter()
+            .filter_map(|(token, connection)| connection.is_handshaking_since(limit).then_some(token))
+            .collect();
+        for token in slow {
+            self.connections[token].stream().time_out_handshake(&mut self.tls);
+            self.close(token, "error");
+        }
+    }
+
     /// How long the poll may wait; `None` for ever.
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || !self.handshakes.is_empty() {
             return Some(Duration::ZERO);
         }
         let mut due = self.maintain_at;
@@ -313,7 +352,11 @@ const ENDPOINT_FIRST: usize = usize::MAX / 2;
 const EVENTS_MAX: usize = 1024;
 /// Turns given before the next poll, however few are ready: a lone pipeline need not poll after each.
 const TURNS_PER_POLL: usize = 8;
-/// How often idle connections are looked for.
+/// Turns of TLS handshakes before the next poll. One costs about as much as a hundred requests.
+const HANDSHAKES_PER_POLL: usize = 4;
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT_SECONDS: u32 = 30;
+/// How often idle connections and slow handshakes are looked for, while there may be any.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest sleep between maintenance steps, whatever the store says.
 const MAINTAIN_PAUSE_MAX: Duration = Duration::from_secs(3600);

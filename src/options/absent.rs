@@ -1,4 +1,4 @@
-//! Suboptions of `-o` for parts of memcached that are not here: TLS, external storage, the proxy.
+//! Suboptions of `-o` for parts of memcached that are not here: external storage, the proxy.
 //!
 //! Each is refused by name, which says more than "illegal". Those that memcached shows in `stats settings` are shown
 //! there with its defaults, since tools look for the names.
@@ -8,16 +8,6 @@ use super::row::{PLAIN, Row, Setting, Support, yes_no};
 
 /// The suboptions that are refused.
 pub(super) static ROWS: &[Row] = &[
-    tls("ssl_chain_cert", &[("ssl_chain_cert", |_| "(null)".to_string())]),
-    tls("ssl_key", &[("ssl_key", |_| "(null)".to_string())]),
-    tls("ssl_verify_mode", &[("ssl_verify_mode", |_| "0".to_string())]),
-    tls("ssl_keyformat", &[("ssl_keyformat", |_| "1".to_string())]),
-    tls("ssl_ciphers", &[("ssl_ciphers", |_| "NULL".to_string())]),
-    tls("ssl_ca_cert", &[("ssl_ca_cert", |_| "NULL".to_string())]),
-    tls("ssl_wbuf_size", &[("ssl_wbuf_size", |_| "16384".to_string())]),
-    tls("ssl_session_cache", &[("ssl_session_cache", |_| yes_no(false))]),
-    tls("ssl_kernel_tls", &[("ssl_kernel_tls", |_| yes_no(false))]),
-    tls("ssl_min_version", &[("ssl_min_version", |_| "tlsv1.2".to_string())]),
     storage("ext_path", &[]),
     storage("ext_page_size", &[]),
     storage("ext_wbuf_size", &[("ext_wbuf_size", |_| "4194304".to_string())]),
@@ -38,11 +28,6 @@ pub(super) static ROWS: &[Row] = &[
     proxy("proxy_uring"),
     proxy("proxy_memprofile"),
 ];
-
-const fn tls(name: &'static str, settings: &'static [Setting]) -> Row {
-    let support = Support::Refused(EXIT_FAILURE, "-o {name}: this server is not built with TLS support.");
-    Row { name, support, settings, ..PLAIN }
-}
 
 const fn storage(name: &'static str, settings: &'static [Setting]) -> Row {
     let support = Support::Refused(EXIT_FAILURE, "-o {name}: this server has no external storage (extstore).");

@@ -7,7 +7,8 @@ use crate::base::sizes::CLASSES_MAX;
 use super::draft::Draft;
 use super::listen::{self, Context};
 use super::{
-    EXIT_FAILURE, EXIT_SYSTEM, EXIT_USAGE, Failure, Invocation, Options, Port, Protocol, SLAB_PAGE_BYTES, number,
+    EXIT_FAILURE, EXIT_SYSTEM, EXIT_USAGE, Failure, Invocation, Options, Port, Protocol, SLAB_PAGE_BYTES, TlsVersion,
+    number,
 };
 
 /// Checks the whole and pours the draft into its options.
@@ -23,6 +24,7 @@ pub(super) fn finish(mut draft: Draft, invocation: &Invocation) -> Result<Option
         return usage("Cannot use UDP with ascii authentication enabled (-U 0 to disable)");
     }
     check_hash_power(&draft)?;
+    check_tls(&mut draft)?;
     settle_listeners(&mut draft)?;
     Ok(draft.options)
 }
@@ -198,6 +200,21 @@ fn check_hash_power(draft: &Draft) -> Result<(), Failure> {
     ))
 }
 
+fn check_tls(draft: &mut Draft) -> Result<(), Failure> {
+    let tls = &draft.options.tls;
+    if !tls.is_enabled {
+        return Ok(());
+    }
+    if draft.tcp_port == 0 {
+        return usage("ERROR: You cannot enable SSL without a TCP port.");
+    }
+    if tls.min_version < TlsVersion::V1_2 {
+        let asked = tls.min_version.text();
+        draft.options.notes.push(format!("-o ssl_min_version: {asked} is not spoken here, the minimum is tlsv1.2"));
+    }
+    Ok(())
+}
+
 /// With a Unix socket the network is off, unless `-p` or `-l` ask for it by name.
 fn settle_listeners(draft: &mut Draft) -> Result<(), Failure> {
     let is_network_wanted = draft.tcp_is_given || draft.options.listen_text.is_some();
@@ -209,7 +226,7 @@ fn settle_listeners(draft: &mut Draft) -> Result<(), Failure> {
     let Some(list) = &options.listen_text else {
         return Ok(());
     };
-    let context = Context { is_authenticated: options.auth_file.is_some() };
+    let context = Context { is_authenticated: options.auth_file.is_some(), has_tls: options.tls.is_enabled };
     match listen::parse_list(list, context, &mut options.warnings) {
         Ok(addresses) => {
             options.listen = addresses;
@@ -285,6 +302,17 @@ mod tests {
         refuse(&["-Y", "f", "-U", "5"], 64, udp);
         assert_eq!(run("memcached", &["-Y", "f"]).protocol, Protocol::Ascii);
         assert_eq!(run("memcached", &["-Y", "f", "-B", "ascii"]).protocol, Protocol::Ascii);
+    }
+
+    #[test]
+    fn tls_wants_tcp() {
+        refuse(&["-Z", "-p", "0"], 64, "ERROR: You cannot enable SSL without a TCP port.");
+        refuse(&["-p", "0", "-Z"], 64, "ERROR: You cannot enable SSL without a TCP port.");
+        assert!(run("memcached", &["-Z"]).tls.is_enabled);
+        assert!(run("memcached", &["-Z", "-s", "/tmp/x"]).tls.is_enabled);
+        assert!(run("memcached", &["-Z", "-o", "ssl_min_version=2"]).notes.is_empty());
+        let old = run("memcached", &["-Z", "-o", "ssl_min_version=0"]);
+        assert_eq!(old.notes, ["-o ssl_min_version: tlsv1.0 is not spoken here, the minimum is tlsv1.2"]);
     }
 
     #[test]

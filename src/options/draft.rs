@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::store::Policy;
 
 use super::row::{Apply, Argument, Row, Support};
+use super::tls::Tls;
 use super::{
     EXIT_FAILURE, Failure, Host, Identity, Invocation, ListenAddress, Options, Port, Protocol, SLAB_PAGE_BYTES, number,
     table,
@@ -281,6 +282,7 @@ fn default_options(identity: Identity, threads: usize) -> Options {
         prefix_delimiter: b':',
         track_sizes: false,
         auth_file: None,
+        tls: Tls::default(),
         hash_power: 0,
         hash_algorithm: "murmur3",
         tail_repair_time_seconds: 0,

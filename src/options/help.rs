@@ -6,7 +6,7 @@
 
 use super::draft::Draft;
 use super::row::{Argument, Row, Support};
-use super::{Identity, Invocation, extended, table};
+use super::{Identity, Invocation, table};
 
 /// What `-h` prints when no option stands before it.
 pub fn help(identity: &Identity, core_count: usize) -> String {
@@ -23,7 +23,7 @@ pub fn man_page() -> String {
         push_man_entry(&mut page, row, &draft);
     }
     page.push_str(MAN_EXTENDED);
-    for row in extended::ROWS.iter().filter(is_listed) {
+    for row in table::shown_suboptions().filter(is_listed) {
         push_man_entry(&mut page, row, &draft);
     }
     page.push_str(MAN_NO_MEANING);
@@ -47,7 +47,7 @@ pub(super) fn help_for(draft: &Draft) -> String {
     for row in table::ROWS {
         push_help_entry(&mut text, &usage(row), row, draft);
         if row.short == Some(b'o') {
-            for row in extended::ROWS {
+            for row in table::shown_suboptions() {
                 push_help_entry(&mut text, &format!("   - {}:", row.name), row, draft);
             }
         }
@@ -217,7 +217,7 @@ ends it gracefully, and
 .B SIGHUP
 reads the file of
 .B \-Y
-again.
+and the TLS certificates again. What cannot be read leaves the old in force and a line in the log.
 .SH SEE ALSO
 slabstash-top(1), slabstash-stats(1), slabstash-keys(1), slabstash-dump(1), slabstash-load(1), slabstash-check(1),
 docs/compatibility.md of the distribution, https://docs.memcached.org
@@ -236,10 +236,12 @@ mod tests {
     fn probes_find_what_is_there_and_nothing_else() {
         for program in ["memcached", "/x/memcached-debug", "slabstash"] {
             let text = help_as(program).to_lowercase();
-            for absent in ["sasl", "ext_path", "proxy_config", "enable-ssl", "no_drop_privileges", "ssl_", "tls"] {
+            for absent in ["sasl", "ext_path", "proxy_config", "no_drop_privileges"] {
                 assert!(!text.contains(absent), "{program}: {absent}");
             }
-            assert!(text.contains("unix-socket"), "{program}");
+            for present in ["unix-socket", "enable-ssl", "ssl_chain_cert"] {
+                assert!(text.contains(present), "{program}: {present}");
+            }
         }
     }
 

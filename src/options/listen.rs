@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! list    = item { ("," | ";") item }
-//! item    = [ "proto[" word "]:" ] [ "tag[" name "]:" | "tag_" name "_:" ] address [ ":" port ]
+//! item    = [ ("notls" | "btls" | "mtls") ":" ] [ "proto[" word "]:" ] [ "tag[" name "]:" | "tag_" name "_:" ] address [ ":" port ]
 //! address = IPv4 | name | "[" IPv6 "]" | IPv6 | "*"
 //! ```
 //!
 //! Only the text is read here: resolving names and binding is the server's. A bare IPv6 address cannot carry a port.
-//! The words `notls`, `btls` and `mtls` before an item need TLS and are refused without it. The complaints are
+//! The words `notls` (plain), `btls` (TLS that asks for no client certificate) and `mtls` (TLS that requires one) need
+//! `-Z` and are refused without it. The complaints are
 //! memcached's, with two of its accidents mended: a host whose name begins with `proto` or `tag` keeps its whole name,
 //! and a port outside 0..=65535 is refused instead of cut to 16 bits.
 
@@ -24,6 +25,21 @@ pub struct ListenAddress {
     pub protocol: Option<Protocol>,
     /// A name of 1 to 8 bytes for watchers.
     pub tag: Option<String>,
+    /// How its connections are encrypted.
+    pub encryption: Encryption,
+}
+
+/// How connections of a listener are encrypted. All but [`Encryption::Default`] need `-Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// As `-Z` and `ssl_verify_mode` say.
+    Default,
+    /// `notls`: not at all.
+    Plain,
+    /// `btls`: TLS that asks for no client certificate.
+    NoPeer,
+    /// `mtls`: TLS that requires a client certificate.
+    Peer,
 }
 
 /// The interface to listen on.
@@ -40,12 +56,14 @@ pub enum Host {
 pub(super) struct Context {
     /// `-Y` is on: every listener speaks text only.
     pub is_authenticated: bool,
+    /// `-Z` is on.
+    pub has_tls: bool,
 }
 
 impl ListenAddress {
     /// `host` with everything else as the other options say.
     pub(super) fn plain(host: Host) -> ListenAddress {
-        ListenAddress { host, port: None, protocol: None, tag: None }
+        ListenAddress { host, port: None, protocol: None, tag: None, encryption: Encryption::Default }
     }
 }
 
@@ -67,13 +85,25 @@ pub(super) fn parse_list(
 }
 
 fn parse_item(item: &str, list: &str, context: Context, warnings: &mut Vec<String>) -> Result<ListenAddress, String> {
-    if let Some(word) = ["notls", "btls", "mtls"].into_iter().find(|word| item.starts_with(word)) {
-        return Err(format!("'{word}' option is valid only when SSL is enabled"));
-    }
-    let (protocol, rest) = parse_protocol(item, list, context, warnings)?;
+    let (encryption, rest) = parse_encryption(item, context)?;
+    let (protocol, rest) = parse_protocol(rest, list, context, warnings)?;
     let (tag, rest) = parse_tag(rest)?;
     let (host, port) = parse_address(rest)?;
-    Ok(ListenAddress { host, port, protocol, tag })
+    Ok(ListenAddress { host, port, protocol, tag, encryption })
+}
+
+/// `notls:`, `btls:` or `mtls:`.
+fn parse_encryption(text: &str, context: Context) -> Result<(Encryption, &str), String> {
+    let words = [("notls", Encryption::Plain), ("btls", Encryption::NoPeer), ("mtls", Encryption::Peer)].into_iter();
+    for (word, encryption) in words {
+        if let Some(rest) = text.strip_prefix(word) {
+            return match context.has_tls {
+                true => Ok((encryption, skip_character(rest))),
+                false => Err(format!("'{word}' option is valid only when SSL is enabled")),
+            };
+        }
+    }
+    Ok((Encryption::Default, text))
 }
 
 /// `proto[word]:`, where the word may be cut short and an unknown one changes nothing.
@@ -203,7 +233,7 @@ mod tests {
 
     #[track_caller]
     fn check_authenticated(list: &str, expected: &str) {
-        assert_eq!(read(list, Context { is_authenticated: true }), expected, "{list:?}");
+        assert_eq!(read(list, Context { is_authenticated: true, has_tls: false }), expected, "{list:?}");
     }
 
     #[test]
@@ -252,6 +282,17 @@ mod tests {
         check("notls:h", "'notls' option is valid only when SSL is enabled");
         check("h,btls:h", "'btls' option is valid only when SSL is enabled");
         check("mtls:h", "'mtls' option is valid only when SSL is enabled");
+    }
+
+    #[test]
+    fn encryption_of_listeners() {
+        let context = Context { is_authenticated: false, has_tls: true };
+        let list = "notls:h:1,btls:proto[ascii]:h,mtls:tag_x_:[::1]:3,h";
+        let addresses = parse_list(list, context, &mut Vec::new()).expect("a good list");
+        let encryption: Vec<_> = addresses.iter().map(|address| address.encryption).collect();
+        assert_eq!(encryption, [Encryption::Plain, Encryption::NoPeer, Encryption::Peer, Encryption::Default]);
+        let shown = read(list, context);
+        assert_eq!(shown, "h 1 - - | h - Ascii - | ::1 3 - x | h - - -");
     }
 
     #[test]

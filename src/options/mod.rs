@@ -24,6 +24,7 @@ mod number;
 mod row;
 mod settings;
 mod table;
+mod tls;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -36,8 +37,9 @@ use draft::{Draft, Early, Value};
 
 pub use help::{help, man_page};
 pub use identity::Identity;
-pub use listen::{Host, ListenAddress};
+pub use listen::{Encryption, Host, ListenAddress};
 pub use settings::{settings_report, settings_reporter};
+pub use tls::{KeyFormat, Tls, TlsVersion, VerifyMode};
 
 /// All that a command line's meaning depends on.
 #[derive(Clone, Debug, Default)]
@@ -254,6 +256,8 @@ pub struct Options {
     pub track_sizes: bool,
     /// Users and passwords of the text protocol (`-Y`).
     pub auth_file: Option<PathBuf>,
+    /// Encryption of TCP connections (`-Z` and `-o ssl_…`).
+    pub tls: Tls,
 
     /// As `stats settings` shows it: the table here sizes itself.
     pub hash_power: u32,

@@ -1,7 +1,7 @@
 //! `stats settings`: the lines of memcached 1.6.45, all 77, in its order, and one of our own at the end.
 //!
 //! The values come from the rows of the option tables; here are only the order and the two lines that no option sets.
-//! Lines about parts that are not here (external storage, TLS) are printed with memcached's defaults, since tools look
+//! Lines about parts that are not here (external storage) are printed with memcached's defaults, since tools look
 //! for names. What changes while the server runs is known to others: they pass it by name, and that wins.
 
 use super::row::{Row, Setting};

@@ -4,7 +4,7 @@
 //! and which lines of `stats settings` show it. Parsing, `-h`, the man page and `stats settings` all read the rows, so
 //! a new option is a new row and nothing else. The order is that of memcached's help.
 //!
-//! The suboptions of `-o` are rows of the same kind, in [`super::extended`] and [`super::absent`].
+//! The suboptions of `-o` are rows of the same kind, in [`super::extended`], [`super::tls`] and [`super::absent`].
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use super::draft::{Draft, Early, Value};
 use super::row::Apply::{Set, Take};
 use super::row::{Argument, PLAIN, Row, Support, yes_no};
 use super::{EXIT_FAILURE, EXIT_USAGE, Failure, Protocol, help, number};
-use super::{absent, extended};
+use super::{absent, extended, tls};
 
 /// Every option, every suboption, and what is refused.
 pub(super) fn all() -> impl Iterator<Item = &'static Row> {
@@ -21,7 +21,12 @@ pub(super) fn all() -> impl Iterator<Item = &'static Row> {
 
 /// The suboptions of `-o`, those that are refused last.
 pub(super) fn suboptions() -> impl Iterator<Item = &'static Row> {
-    extended::ROWS.iter().chain(absent::ROWS)
+    shown_suboptions().chain(absent::ROWS)
+}
+
+/// The suboptions that help and man page list.
+pub(super) fn shown_suboptions() -> impl Iterator<Item = &'static Row> {
+    extended::ROWS.iter().chain(tls::ROWS)
 }
 
 /// The options with a letter.
@@ -97,6 +102,8 @@ pub(super) static ROWS: &[Row] = &[
         help: &[
             "interface to listen on (default: {default})",
             "can specify multiple comma separated listeners configured with different protocols",
+            "if TLS/SSL is enabled, 'notls', 'btls', 'mtls' prefix can be used to",
+            "specify for specific listeners no tls, basic tls, or peer-auth tls (i.e -l mtls:127.0.0.1:11212)",
             "format: proto[<protocol>]:tag[<name>]:ip:port",
             "i.e -l proto[binary]:tag[services]:127.0.0.1:11211,proto[ascii]:tag_tools_:127.0.0.1:11212",
         ],
@@ -431,8 +438,9 @@ pub(super) static ROWS: &[Row] = &[
     Row {
         short: Some(b'Z'),
         name: "enable-ssl",
-        support: Support::Refused(EXIT_USAGE, "This server is not built with TLS support."),
-        settings: &[("ssl_enabled", |_| yes_no(false))],
+        help: &["enable TLS/SSL"],
+        apply: Set(|options| options.tls.is_enabled = true),
+        settings: &[("ssl_enabled", |options| yes_no(options.tls.is_enabled))],
         ..PLAIN
     },
     Row {

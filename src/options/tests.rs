@@ -75,7 +75,7 @@ fn getopt_complaints_end_with_an_illegal_argument() {
 fn options_are_followed_in_order() {
     assert_eq!(print("memcached", &["-V", "-q"]), "memcached 1.6.45\n");
     refuse(&["-q", "-V"], 1, "memcached: invalid option -- 'q'\nIllegal argument \"?\"");
-    refuse(&["--enable-ssl", "--version"], 64, "This server is not built with TLS support.");
+    assert_eq!(print("memcached", &["--enable-ssl", "--version"]), "memcached 1.6.45\n");
     assert!(print("memcached", &["-m", "100", "-h"]).contains("item memory in megabytes (default: 100)"));
     assert!(run("memcached", &["-o", "no_maxconns_fast,maxconns_fast"]).maxconns_fast);
     assert!(!run("memcached", &["-o", "slab_reassign,no_modern"]).slab_reassign);
@@ -122,7 +122,6 @@ fn bad_values_of_letters() {
     refuse(&["-p", "-2"], 64, "ERROR: Invalid port number -2.");
     refuse(&["-p", "1", "-U", "70000"], 64, "ERROR: Invalid port number 70000.");
     refuse(&["-S"], 64, "This server is not built with SASL support.");
-    refuse(&["-Z"], 64, "This server is not built with TLS support.");
     refuse(&["-e", "/tmp/x"], 64, "-e (memory-file) is not in this version: every start is an empty cache.");
 }
 
@@ -185,7 +184,15 @@ fn bad_suboptions() {
     refuse_extended("partitions=2048", "partitions must be 0 or a power of two up to 1024");
     refuse_extended("eviction_policy=lru", "eviction_policy must be quick_demotion, segmented or flat");
     refuse_extended("eviction_policy", "Missing eviction_policy argument");
-    refuse_extended("ssl_key=/x", "-o ssl_key: this server is not built with TLS support.");
+    for name in ["ssl_chain_cert", "ssl_key", "ssl_ciphers", "ssl_ca_cert"] {
+        refuse_extended(name, &format!("Missing {name} argument"));
+    }
+    for name in ["ssl_keyformat", "ssl_verify_mode", "ssl_wbuf_size", "ssl_min_version"] {
+        refuse_extended(name, &format!("Missing {name} argument"));
+        refuse_extended(&format!("{name}=x"), &format!("could not parse argument to {name}"));
+    }
+    refuse_extended("ssl_verify_mode=4", "Invalid ssl_verify_mode. Use help to see valid options.");
+    refuse_extended("ssl_min_version=4", "Invalid ssl_min_version. Use help to see valid options.");
     refuse_extended("ext_path=/x:1g", "-o ext_path: this server has no external storage (extstore).");
     refuse_extended("proxy_config=/x", "-o proxy_config: this server is not built with proxy support.");
 }

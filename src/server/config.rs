@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::command;
 use crate::command::service::{Logins, ProtocolChoice, SettingsReport};
+use crate::net::tls::{self, identities::Policy};
 use crate::store::{self, config::PARTITIONS_MAX};
 
 /// Reads the accepted logins; the text says why it could not.
@@ -47,6 +48,8 @@ pub struct Config {
     pub notes: Vec<String>,
     /// `-D`: `stats detail` counts from the start.
     pub is_detail_enabled: bool,
+    /// `-Z`.
+    pub tls: Option<tls::Config>,
     /// `-Y`: called at start and at SIGHUP.
     pub load_logins: Option<Box<LoadLogins>>,
     /// `stats settings`.
@@ -66,6 +69,8 @@ pub struct ListenItem {
     pub port: Option<u16>,
     /// Protocol spoken there, when it is not that of `-B`.
     pub protocol: Option<ProtocolChoice>,
+    /// How its connections are encrypted; `None` is not at all. Without `-Z` none are.
+    pub encryption: Option<Policy>,
 }
 
 /// `-s` and `-a`.

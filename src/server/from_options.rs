@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use crate::command::login::parse_auth_file;
 use crate::command::service::ProtocolChoice;
-use crate::options::{self, Host, Options, Port};
+use crate::net::tls;
+use crate::net::tls::identities::{File, KeyFormat, Policy, Verification};
+use crate::options::{self, Encryption, Host, Options, Port, TlsVersion, VerifyMode};
 use crate::sys::error_text;
 use crate::{command, store};
 
-use super::config::{Config, HUGE_PAGES_LIMIT_MIN, ListenItem, LoadLogins, UnixSocket, partitions};
+use super::config::{Config, HUGE_PAGES_LIMIT_MIN, ListenItem, LoadLogins, UnixSocket, absolute, partitions};
 
 /// memcached's read buffer: the unit of `read_buf_mem_limit`.
 const READ_BUFFER_BYTES: u64 = 16 * 1024;
@@ -39,6 +41,7 @@ impl From<&Options> for Config {
             warnings: options.warnings.clone(),
             notes: options.notes.clone(),
             is_detail_enabled: options.detail_enabled,
+            tls: options.tls.is_enabled.then(|| tls_config(&options.tls)),
             load_logins: auth_file.map(load_logins),
             settings_report: options::settings_reporter(options),
             store: store_config(options),
@@ -71,7 +74,40 @@ fn listen_item(address: &options::ListenAddress) -> ListenItem {
         },
         port: address.port,
         protocol: address.protocol.map(protocol),
+        encryption: match address.encryption {
+            Encryption::Default => Some(Policy::Configured),
+            Encryption::Plain => None,
+            Encryption::NoPeer => Some(Policy::Anonymous),
+            Encryption::Peer => Some(Policy::Mutual),
+        },
     }
+}
+
+fn tls_config(options: &options::Tls) -> tls::Config {
+    tls::Config {
+        chain: options.chain.as_deref().map(file),
+        key: options.key.as_deref().map(file),
+        key_format: match options.key_format {
+            options::KeyFormat::Pem => KeyFormat::Pem,
+            options::KeyFormat::Der => KeyFormat::Der,
+            options::KeyFormat::Unknown(_) => KeyFormat::Unknown,
+        },
+        authorities: options.authorities.as_deref().map(file),
+        verification: match options.verify_mode {
+            VerifyMode::None => Verification::None,
+            VerifyMode::Request => Verification::Optional,
+            VerifyMode::Require | VerifyMode::Once => Verification::Required,
+        },
+        ciphers: options.ciphers.clone(),
+        is_tls13_only: options.min_version == TlsVersion::V1_3,
+        has_session_cache: options.has_session_cache,
+        send_bytes: options.write_buffer_bytes as usize,
+    }
+}
+
+/// A file to be read again later, when the working directory may be another.
+fn file(path: &Path) -> File {
+    File { path: absolute(path), shown: shown(path) }
 }
 
 fn store_config(options: &Options) -> store::Config {

@@ -1,6 +1,6 @@
 //! Layer 5: start, signals, ordered stop.
 //!
-//! Start, in memcached's order: background process, limits, user, locked memory, logins, sockets, threads, pid file.
+//! Start, in memcached's order: background process, certificates (root may read more), limits, user, locked memory, logins, sockets, threads, pid file.
 //! Whatever fails before the first client could connect ends the process with a message and memcached's exit code.
 //!
 //! Stop: listeners are closed, the Unix socket's file is removed, workers finish the replies of requests they have
@@ -18,14 +18,16 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
-use crate::base::sync::{Arc, AtomicU8, CachePadded, Mutex};
+use crate::base::sync::{Arc, AtomicU8, AtomicU32, CachePadded, Mutex};
 use crate::base::time::Clock;
+use crate::command::service::{Certificates, Logins};
 use crate::command::{Control, Service};
 use crate::net::acceptor::{Acceptor, Stopper};
 use crate::net::inbox::Inbox;
+use crate::net::tls::Identities;
 use crate::net::udp::Endpoint;
 use crate::net::worker::Worker;
-use crate::options::{EXIT_FAILURE, EXIT_NO_USER, EXIT_SYSTEM};
+use crate::options::{EXIT_FAILURE, EXIT_NO_USER, EXIT_SYSTEM, EXIT_USAGE};
 use crate::stats::connections::{ConnectionEntry, ConnectionState, ConnectionTable};
 use crate::stats::counters::WorkerCounters;
 use crate::stats::events::EventHub;
@@ -60,7 +62,7 @@ impl Failure {
 
 /// Runs the server until it is stopped. The result is the process' end, apart from the foreground process of `-d`,
 /// which ends here when the background one is ready.
-pub fn run(config: Config) -> Result<(), Failure> {
+pub fn run(mut config: Config) -> Result<(), Failure> {
     logging::start(config.verbosity);
     let background = match config.is_daemon {
         false => None,
@@ -80,10 +82,13 @@ pub fn run(config: Config) -> Result<(), Failure> {
     for note in &config.notes {
         log::warn!("{note}");
     }
+    // Before the user changes: private keys are root's, mostly.
+    let identities = config.tls.take().map(Identities::load).transpose();
+    let identities = identities.map_err(|text| Failure::new(EXIT_USAGE, text))?.map(Arc::new);
     prepare_process(&config)?;
     let mut signals = Signals::new().map_err(|error| Failure::system("cannot take signals", &error))?;
     let keeps = (config.has_core_files, config.verbosity > 0);
-    let running = Running::start(config)?;
+    let running = Running::start(config, identities)?;
     running.announce();
     if let Some(background) = background
         && let Err(error) = background.detach(keeps.0, keeps.1)
@@ -138,14 +143,14 @@ struct Running {
 }
 
 impl Running {
-    fn start(mut config: Config) -> Result<Self, Failure> {
+    fn start(mut config: Config, identities: Option<Arc<Identities>>) -> Result<Self, Failure> {
         config.make_paths_absolute();
         let load_logins = config.load_logins.take();
         let logins = match &load_logins {
             Some(load) => Some(Arc::new(load().map_err(|text| Failure::new(EXIT_FAILURE, text))?)),
             None => None,
         };
-        let sockets = Sockets::open(&config)?;
+        let sockets = Sockets::open(&config, identities.as_ref())?;
         let threads = config.command.threads;
         let descriptors = sockets.listeners.len() + DESCRIPTORS_PER_THREAD * threads;
         if descriptors >= config.command.max_connections.saturating_sub(1) {
@@ -161,9 +166,10 @@ impl Running {
         let pid_path = config.pid_file.take();
         let is_daemon = config.is_daemon;
         let is_announced = config.is_announced;
-        let service = Arc::new(service(config, logins));
-        let (stopper, inboxes, ended) =
-            start_threads(&service, sockets).map_err(|error| Failure::system("cannot start threads", &error))?;
+        let send_bytes = identities.as_ref().map(|identities| identities.send_bytes());
+        let service = Arc::new(service(config, logins, identities));
+        let (stopper, inboxes, ended) = start_threads(&service, sockets, send_bytes)
+            .map_err(|error| Failure::system("cannot start threads", &error))?;
         for remark in pid_path.as_deref().map(pid_file::write).unwrap_or_default() {
             logging::say(&remark);
         }
@@ -210,6 +216,11 @@ impl Running {
     }
 
     fn reload(&self) {
+        if let Some(certificates) = &self.service.certificates
+            && let Err(text) = certificates.refresh(self.service.clock.now())
+        {
+            log::warn!("Could not reload TLS certificates on SIGHUP: {text}");
+        }
         let Some(load) = &self.load_logins else {
             return;
         };
@@ -242,7 +253,7 @@ fn remove_socket(path: &Path) {
     }
 }
 
-fn service(config: Config, logins: Option<Arc<crate::command::service::Logins>>) -> Service {
+fn service(config: Config, logins: Option<Arc<Logins>>, identities: Option<Arc<Identities>>) -> Service {
     let events = Arc::new(EventHub::default());
     let workers = (0..config.command.threads).map(|_| CachePadded::new(WorkerCounters::default()));
     Service {
@@ -261,16 +272,21 @@ fn service(config: Config, logins: Option<Arc<crate::command::service::Logins>>)
         verbosity: AtomicU8::new(config.verbosity),
         settings_report: config.settings_report,
         logins: Mutex::new(logins),
+        certificates: identities.map(|identities| Certificates {
+            has_session_cache: identities.has_session_cache(),
+            reload: Box::new(move || identities.reload()),
+            read_at_seconds: AtomicU32::new(0),
+        }),
     }
 }
 
 type Threads = (Arc<Stopper>, Vec<Arc<Inbox>>, Receiver<()>);
 
-fn start_threads(service: &Arc<Service>, sockets: Sockets) -> io::Result<Threads> {
+fn start_threads(service: &Arc<Service>, sockets: Sockets, send_bytes: Option<usize>) -> io::Result<Threads> {
     let threads = service.config.threads;
     let mut workers = Vec::with_capacity(threads);
     for index in 0..threads {
-        workers.push(Worker::new(index, Arc::clone(service))?);
+        workers.push(Worker::new(index, Arc::clone(service), send_bytes)?);
     }
     for (index, endpoint) in sockets.endpoints.into_iter().enumerate() {
         workers[index % threads].add_endpoint(open_endpoint(service, endpoint))?;

@@ -7,14 +7,17 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use crate::base::sync::Arc;
 use crate::command::service::ProtocolChoice;
 use crate::net::address;
 use crate::net::listener::{self, BindError, Listener, Place};
+use crate::net::tls::identities::Policy;
+use crate::net::tls::{Identities, Terms};
 use crate::options::{EXIT_FAILURE, EXIT_SYSTEM};
 use crate::sys::error_text;
 
 use super::Failure;
-use super::config::Config;
+use super::config::{Config, ListenItem};
 
 /// All sockets of a server.
 pub struct Sockets {
@@ -37,8 +40,9 @@ pub struct UdpEndpoint {
 }
 
 impl Sockets {
-    /// Opens the sockets.
-    pub fn open(config: &Config) -> Result<Self, Failure> {
+    /// Opens the sockets. TCP connections are encrypted by `identities`, if there are any, where a listener does not say
+    /// otherwise; UDP and Unix sockets never are.
+    pub fn open(config: &Config, identities: Option<&Arc<Identities>>) -> Result<Self, Failure> {
         let mut sockets = Self { listeners: Vec::new(), endpoints: Vec::new() };
         if let Some(unix) = &config.unix_socket {
             let listener =
@@ -49,14 +53,19 @@ impl Sockets {
             sockets.listeners.push(listener);
         }
         if let Some(port) = config.tcp_port {
-            for place in places(config, port) {
+            for (place, policy) in places(config, port) {
                 let listeners = listener::listen(&place, config.backlog)
                     .map_err(|error| port_failure(config, &error, "TCP", port))?;
-                sockets.listeners.extend(listeners);
+                let terms = policy.zip(identities);
+                let terms = terms.map(|(policy, identities)| Terms { identities: Arc::clone(identities), policy });
+                for mut listener in listeners {
+                    listener.encryption = terms.clone();
+                    sockets.listeners.push(listener);
+                }
             }
         }
         if let Some(port) = config.udp_port {
-            for place in places(config, port) {
+            for (place, _) in places(config, port) {
                 let bound = listener::bind_udp(&place).map_err(|error| port_failure(config, &error, "UDP", port))?;
                 for socket in bound {
                     sockets.endpoints.push(endpoint(socket, place.protocol));
@@ -101,19 +110,17 @@ impl Sockets {
     }
 }
 
-/// The items of `-l` with the port for those that have none; all interfaces without `-l`.
-fn places(config: &Config, port: u16) -> Vec<Place> {
+/// The items of `-l` with the port for those that have none, and how each is encrypted; all interfaces without `-l`.
+fn places(config: &Config, port: u16) -> Vec<(Place, Option<Policy>)> {
     if config.listen.is_empty() {
-        return vec![Place { host: None, port, protocol: config.protocol }];
+        return vec![(Place { host: None, port, protocol: config.protocol }, Some(Policy::Configured))];
     }
-    let items = config.listen.iter();
-    items
-        .map(|item| Place {
-            host: item.host.clone(),
-            port: item.port.unwrap_or(port),
-            protocol: item.protocol.unwrap_or(config.protocol),
-        })
-        .collect()
+    let place = |item: &ListenItem| Place {
+        host: item.host.clone(),
+        port: item.port.unwrap_or(port),
+        protocol: item.protocol.unwrap_or(config.protocol),
+    };
+    config.listen.iter().map(|item| (place(item), item.encryption)).collect()
 }
 
 fn endpoint(socket: mio::net::UdpSocket, protocol: ProtocolChoice) -> UdpEndpoint {

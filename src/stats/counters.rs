@@ -68,4 +68,10 @@ worker_counters! {
     response_obj_oom,
     /// Connections closed or refused for lack of read buffers.
     read_buf_oom,
+    /// TLS sessions negotiated from the start.
+    ssl_new_sessions,
+    /// TLS handshakes that failed.
+    ssl_handshake_errors,
+    /// TLS connections that failed after the handshake.
+    ssl_proto_errors,
 }

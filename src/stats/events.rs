@@ -253,6 +253,13 @@ pub fn connection_closed(hub: &EventHub, rip: &str, rport: u16, transport: &str,
     });
 }
 
+/// Tells watchers that a connection's encryption failed, for a reason in words.
+pub fn connection_encryption_failed(hub: &EventHub, descriptor: i32, reason: &str) {
+    hub.emit(class::CONNEVENTS, |line| {
+        let _ = write!(line, "type=conntlserr fd={descriptor} msg={reason}");
+    });
+}
+
 /// Room kept free for a `skipped=` line, as in memcached.
 const SKIPPED_LINE_BYTES_MAX: usize = 128;
 

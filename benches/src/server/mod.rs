@@ -5,6 +5,7 @@
 //! goes out of scope, whatever ended the run.
 
 pub mod control;
+pub mod encryption;
 pub mod meter;
 
 use std::env;
@@ -19,6 +20,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 use crate::error::Error;
 use crate::machine::{self, Placement};
 use crate::server::control::Control;
+use crate::server::encryption::Encryption;
 use crate::valgrind;
 
 /// A program to be measured.
@@ -79,11 +81,13 @@ pub struct Shape {
     pub connections_max: usize,
     /// `-I`
     pub item_mib_max: u64,
+    /// Whether it listens with TLS as well; see [`Server::tls`].
+    pub is_encrypted: bool,
 }
 
 impl Default for Shape {
     fn default() -> Shape {
-        Shape { workers: 1, memory_mib: 1024, connections_max: 1024, item_mib_max: 1 }
+        Shape { workers: 1, memory_mib: 1024, connections_max: 1024, item_mib_max: 1, is_encrypted: false }
     }
 }
 
@@ -95,6 +99,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// What it calls itself.
     pub version: String,
+    /// Where it listens with TLS, and its certificate, if the workload wants that.
+    pub tls: Option<Encryption>,
     child: Child,
 }
 
@@ -102,14 +108,15 @@ impl Server {
     /// Starts it on its cores and waits until it answers; the calling thread is left on the cores of the load.
     pub fn start(binary: &Binary, shape: &Shape, placement: &Placement) -> Result<Server, Error> {
         let address = free_address()?;
+        let tls = if shape.is_encrypted { Some(Encryption::new(free_address()?)?) } else { None };
         machine::bind(&placement.server)?;
-        let child = command(binary, shape, address).spawn();
+        let child = command(binary, shape, address, tls.as_ref()).spawn();
         machine::bind(&placement.load)?;
         let child = child.map_err(|error| Error::Server {
             name: binary.name.clone(),
             cause: format!("{}: {error}", binary.path.display()),
         })?;
-        let mut server = Server { binary: binary.clone(), address, version: String::new(), child };
+        let mut server = Server { binary: binary.clone(), address, version: String::new(), tls, child };
         server.version = server.wait_until_ready()?;
         Ok(server)
     }
@@ -171,13 +178,16 @@ impl Drop for Server {
     }
 }
 
-fn command(binary: &Binary, shape: &Shape, address: SocketAddr) -> Command {
+fn command(binary: &Binary, shape: &Shape, address: SocketAddr, tls: Option<&Encryption>) -> Command {
     let mut command = match binary.is_callgrind {
         true => valgrind::server_command(&binary.path, shape.connections_max),
         false => Command::new(&binary.path),
     };
+    match tls {
+        Some(tls) => command.args(tls.options(address)),
+        None => command.args(["-l", &address.ip().to_string()]),
+    };
     command
-        .args(["-l", &address.ip().to_string()])
         .args(["-p", &address.port().to_string()])
         .args(["-U", "0"])
         .args(["-t", &shape.workers.to_string()])

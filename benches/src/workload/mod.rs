@@ -13,6 +13,7 @@ mod multiget;
 mod open;
 mod replay;
 mod set;
+mod tls;
 mod two_workers;
 
 use std::path::PathBuf;
@@ -163,6 +164,11 @@ pub const ALL: &[Entry] = &[
     row("get-1m", "8 connections, one get of 1 MiB each", large::get_1m),
     row("set-1m", "8 connections, one set of 1 MiB each", large::set_1m),
     row("connect-get-close", "8 times at once: connect, get, close", connect::get_close),
+    row("get-1-tls", "50 encrypted connections, one get each", tls::one),
+    row("get-pipelined-tls", "20 encrypted connections x 50 gets", tls::pipelined),
+    row("get-64k-tls", "8 encrypted connections, one get of 64 KiB each", tls::get_64k),
+    row("set-64k-tls", "8 encrypted connections, one set of 64 KiB each", tls::set_64k),
+    row("connect-get-close-tls", "8 times at once: connect, handshake, get, close", tls::connect_get_close),
     row("idle", "memory of connections that have asked once", idle::connections),
     row("density-10", "items held, 10-byte values", |p| density::fixed(p, 10)),
     row("density-100", "items held, 100-byte values", |p| density::fixed(p, 100)),

@@ -16,7 +16,7 @@ use crate::store::counters::{ClassCounters, StoreCounters};
 use crate::store::snapshot::Snapshot;
 use crate::sys::process::{self, ProcessorTime};
 
-use super::super::service::{Config, Context, REPLIES_PER_BUFFER};
+use super::super::service::{Certificates, Config, Context, REPLIES_PER_BUFFER};
 use super::Emit;
 
 /// What a statistic measures.
@@ -55,6 +55,10 @@ pub enum Condition {
     Crawler,
     /// With the LRU maintainer.
     Maintainer,
+    /// With TLS.
+    Tls,
+    /// With TLS and its session cache.
+    TlsSessions,
 }
 
 /// A row of the list.
@@ -150,6 +154,8 @@ impl<'a> Facts<'a> {
             Condition::Reassign => self.context.service.store.config().has_slab_reassign,
             Condition::Crawler => self.tuning.has_crawler,
             Condition::Maintainer => self.tuning.has_maintainer,
+            Condition::Tls => self.certificates().is_some(),
+            Condition::TlsSessions => self.certificates().is_some_and(|certificates| certificates.has_session_cache),
         }
     }
 
@@ -164,6 +170,14 @@ impl<'a> Facts<'a> {
 
     fn seconds(&self) -> u32 {
         self.context.now.seconds
+    }
+
+    fn certificates(&self) -> Option<&Certificates> {
+        self.context.service.certificates.as_ref()
+    }
+
+    fn certificates_read_at(&self) -> u32 {
+        self.certificates().map_or(0, |certificates| certificates.read_at_seconds.load(Ordering::Relaxed))
     }
 
     fn table(&self) -> &ConnectionTable {
@@ -344,6 +358,13 @@ statistics! {
         |facts| facts.events.watcher_skipped;
     log_watcher_sent Count Always "Events given to watchers." |facts| facts.events.watcher_sent;
     log_watchers Gauge Always "Watchers." |facts| facts.events.watchers;
+    ssl_new_sessions Count TlsSessions "TLS sessions negotiated from the start, not resumed."
+        |facts| facts.workers.ssl_new_sessions;
+    ssl_handshake_errors Count Tls "TLS handshakes that failed." |facts| facts.workers.ssl_handshake_errors;
+    ssl_proto_errors Count Tls "TLS connections that failed after the handshake."
+        |facts| facts.workers.ssl_proto_errors;
+    time_since_server_cert_refresh Seconds Tls "Time since the certificates were read."
+        |facts| facts.seconds().saturating_sub(facts.certificates_read_at());
     unexpected_napi_ids Count Always "Connections without a known network queue; always 0." |_facts| 0u64;
     round_robin_fallback Count Always "Connections spread without a network queue; always 0." |_facts| 0u64;
     bytes Bytes Always "Bytes of all items." |facts| facts.snapshot.bytes;

@@ -1,0 +1,102 @@
+//! What the encrypted connections of a worker share: memory for one record in each direction, and the count and the log
+//! of what goes wrong.
+
+use rustls::Error;
+
+use crate::base::sync::Arc;
+use crate::command::Service;
+use crate::stats::events::connection_encryption_failed;
+
+/// A worker's share of encryption. It holds memory only when the server encrypts.
+pub struct Workspace {
+    service: Arc<Service>,
+    worker: usize,
+    /// Received bytes, in front of them what is left of an earlier receipt: [`INPUT_BYTES`] long.
+    pub(super) input: Box<[u8]>,
+    /// Bytes in it since the last receipt.
+    pub(super) received: usize,
+    /// Encrypted bytes on their way to the socket: room for `plain` encrypted.
+    pub(super) output: Box<[u8]>,
+    /// Plaintext from several places, to be encrypted as one.
+    pub(super) plain: Box<[u8]>,
+    /// Coarse time of the last line in the log, and failures since that were not logged.
+    logged: Option<u32>,
+    unlogged: u64,
+}
+
+impl Workspace {
+    /// A workspace for worker number `worker` that encrypts `send_bytes` at a time; `None` where nothing is encrypted.
+    pub fn new(service: Arc<Service>, worker: usize, send_bytes: Option<usize>) -> Self {
+        let space = |bytes: usize| vec![0; bytes].into_boxed_slice();
+        let (input, plain, output) = match send_bytes {
+            None => (space(0), space(0), space(0)),
+            Some(bytes) => {
+                let bytes = bytes.clamp(SEND_BYTES_MIN, SEND_BYTES_MAX);
+                let records = bytes.div_ceil(RECORD_PLAIN_BYTES_MAX) + 2;
+                (space(INPUT_BYTES), space(bytes), space(bytes + records * RECORD_OVERHEAD_BYTES_MAX + CONTROL_BYTES))
+            }
+        };
+        Self { service, worker, input, received: 0, output, plain, logged: None, unlogged: 0 }
+    }
+
+    /// Counts a session that was negotiated from the start.
+    pub(super) fn note_new_session(&self) {
+        self.service.workers[self.worker].ssl_new_sessions.add(1);
+    }
+
+    /// Counts and tells of a failure. `peer` is only asked for when somebody reads it.
+    pub(super) fn note_failure(
+        &mut self,
+        is_handshaking: bool,
+        descriptor: i32,
+        reason: &str,
+        peer: impl FnOnce() -> String,
+    ) {
+        let counters = &self.service.workers[self.worker];
+        match is_handshaking {
+            true => counters.ssl_handshake_errors.add(1),
+            false => counters.ssl_proto_errors.add(1),
+        }
+        connection_encryption_failed(&self.service.events, descriptor, reason);
+        let now = self.service.clock.now().seconds;
+        if self.logged.is_some_and(|logged| now < logged.saturating_add(LOG_INTERVAL_SECONDS)) {
+            self.unlogged += 1;
+            return;
+        }
+        let what = if is_handshaking { "TLS handshake" } else { "TLS" };
+        let more = match std::mem::take(&mut self.unlogged) {
+            0 => String::new(),
+            count => format!(" ({count} more failures since the last line)"),
+        };
+        log::warn!("{what} with {} failed: {reason}{more}", peer());
+        self.logged = Some(now);
+    }
+}
+
+/// A failure of rustls in few words.
+pub(super) fn error_text(error: &Error) -> String {
+    match error {
+        // The usual case: somebody speaks plain memcached, or HTTP.
+        Error::InvalidMessage(_) => format!("not TLS ({error})"),
+        _ => error.to_string(),
+    }
+}
+
+/// Plaintext of one record, at most (RFC 8446, 5.1).
+pub(super) const RECORD_PLAIN_BYTES_MAX: usize = 16 * 1024;
+/// A whole record, at most: header, plaintext and 2048 bytes that TLS 1.2 allows for padding.
+pub(super) const RECORD_BYTES_MAX: usize = 5 + RECORD_PLAIN_BYTES_MAX + 2048;
+/// Received in one call of the system, at most.
+pub(super) const RECEIVE_BYTES_MAX: usize = 64 * 1024;
+/// Received and not yet digested, at most: rustls takes handshake messages of up to 64 KiB, in records.
+pub(super) const KEPT_BYTES_MAX: usize = 96 * 1024;
+const INPUT_BYTES: usize = KEPT_BYTES_MAX + RECEIVE_BYTES_MAX;
+/// Header, nonce and tag of a record: 5 + 8 + 16 bytes in TLS 1.2, 5 + 1 + 16 in TLS 1.3.
+const RECORD_OVERHEAD_BYTES_MAX: usize = 64;
+/// Room for a handshake message that goes out with the rest; the largest is a record.
+const CONTROL_BYTES: usize = RECORD_BYTES_MAX;
+/// Plaintext encrypted at once, at least: a large value should not need a call of the system for each record.
+const SEND_BYTES_MIN: usize = 64 * 1024;
+const SEND_BYTES_MAX: usize = 1024 * 1024;
+/// A worker logs a failure at most this often: scanners knock on every port.
+const LOG_INTERVAL_SECONDS: u32 = 10;
