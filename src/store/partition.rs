@@ -335,7 +335,6 @@ impl Partition {
             return id;
         }
         let old = self.item(id);
-        let (marks, segment) = (old.marks() & !3, old.segment());
         let (flags, exptime, time) = (old.flags(), old.exptime(), old.time());
         let shape = Shape { has_wide_cas: true, ..old.shape() };
         let tail = old.tail().to_vec();
@@ -349,6 +348,9 @@ impl Partition {
             self.spans.give_back(new);
             return ItemId::NONE;
         }
+        // Read now, since the search for memory may have moved it in the LRU.
+        let old = self.item(id);
+        let (marks, segment) = (old.marks() & !3, old.segment());
         let facts = self.facts(id);
         self.classes[facts.class].lists[segment.index()].remove(&mut self.spans, id, facts.bytes);
         item::write(self.spans.slot_mut(new), &Fields { key, flags, exptime, time, cas, marks, tail: &tail });
