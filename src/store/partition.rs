@@ -498,7 +498,6 @@ impl Partition {
             return id;
         }
         let old = self.item(id);
-        let marks = old.marks() & !3;
         let (flags, exptime, time) = (old.flags(), old.exptime(), old.time());
         let shape = Shape { has_wide_cas: true, ..old.shape() };
         let tail = old.tail().to_vec();
@@ -513,7 +512,8 @@ impl Partition {
             return ItemId::NONE;
         };
         // Or it moved the item, perhaps to another segment.
-        let segment = self.item(id).segment();
+        let old = self.item(id);
+        let (marks, segment) = (old.marks() & !3, old.segment());
         let facts = self.facts(id);
         self.classes[facts.class].lists[segment.index()].remove(&mut self.spans, id, facts.bytes);
         item::write(self.spans.slot_mut(new), &Fields { key, flags, exptime, time, cas, marks, tail: &tail });

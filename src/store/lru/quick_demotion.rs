@@ -48,7 +48,7 @@ const SLACK_DIVISOR: usize = 8;
 const SLACK_ITEMS: usize = 2;
 
 /// Every so many evictions a tail of COLD that was never fetched goes first. One in 4 would give a loop's hits away at
-/// 10 % of the footprint; one in 16 costs nothing on any trace.
+/// 10 % of the footprint; one in 16 gives away those at 1 %.
 const DRAIN_INTERVAL: u64 = 16;
 
 /// Tails moved before an eviction takes what is there.
