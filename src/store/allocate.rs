@@ -90,7 +90,7 @@ impl Partition {
             return false;
         }
         let slot_bytes = row.slot_bytes(bin);
-        match self.take_part(bytes) {
+        match self.take_part(class, bytes, slot_bytes) {
             Some(part) => {
                 self.spans.add(part, class, bin, slot_bytes);
                 true
@@ -104,13 +104,20 @@ impl Partition {
         }
     }
 
-    /// Memory for a span, from the partition's regions or a new one.
-    fn take_part(&mut self, bytes: usize) -> Option<Part> {
-        if let Some(part) = self.spans.take_part(bytes) {
-            return Some(part);
+    /// Memory for a span of `bytes`, which its class has taken: from the partition's regions or a new one. What is left
+    /// of a region can be less, for one slot at least; the class gets the difference back.
+    fn take_part(&mut self, class: usize, bytes: usize, slot_bytes: usize) -> Option<Part> {
+        let part = match self.spans.take_part(bytes, slot_bytes) {
+            Some(part) => part,
+            None => {
+                self.spans.add_region(self.shared.budget.map(bytes)?);
+                self.spans.take_part(bytes, slot_bytes)?
+            }
+        };
+        if class != 0 && part.bytes() < bytes {
+            self.shared.budget.give_back(class, bytes - part.bytes());
         }
-        self.spans.add_region(self.shared.budget.map(bytes)?);
-        self.spans.take_part(bytes)
+        Some(part)
     }
 
     fn take_budget(&self, class: usize, bytes: usize) -> bool {

@@ -70,7 +70,7 @@ impl ClassState {
 pub struct Partition {
     pub(super) shared: Arc<Shared>,
     pub(super) index: Index,
-    /// Bytes of the index that the page budget knows of.
+    /// Bytes of the index and the ghosts that the page budget knows of.
     index_charged: usize,
     pub(super) spans: Spans,
     pub(super) large: Slab<LargeValue>,
@@ -417,17 +417,18 @@ impl Partition {
             self.index
                 .grow(|other| if other == id { hash.0 } else { hasher.hash(Item::new(spans.slot(other)).key()).0 });
         }
-        if self.index.bytes() != self.index_charged {
+        if self.index.bytes() + self.ghosts.bytes() != self.index_charged {
             self.charge_index();
         }
         Ok((id, None))
     }
 
-    /// Tells the page budget what the index takes now.
+    /// Tells the page budget what the index and the ghosts take now.
     #[cold]
     pub(super) fn charge_index(&mut self) {
-        self.shared.budget.resize_index(self.index_charged, self.index.bytes());
-        self.index_charged = self.index.bytes();
+        let bytes = self.index.bytes() + self.ghosts.bytes();
+        self.shared.budget.resize_index(self.index_charged, bytes);
+        self.index_charged = bytes;
     }
 
     /// Takes an item out of everything and frees its memory.

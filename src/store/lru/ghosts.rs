@@ -52,6 +52,12 @@ impl Ghosts {
         }
     }
 
+    /// Bytes of memory.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.groups.len() * size_of::<[u16; GROUP]>()
+    }
+
     /// Keys it can remember.
     fn capacity(&self) -> usize {
         self.groups.len() * GROUP

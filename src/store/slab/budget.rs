@@ -77,10 +77,11 @@ impl State {
     }
 
     /// Size of the region to map for a span of `bytes`: a huge page while that is not much more than the pages stand for,
-    /// and else no more than the span needs.
+    /// nor more than the limit allows, and else no more than the span needs.
     fn region_bytes(&self, bytes: usize) -> usize {
-        let allowed = self.pages() * PAGE_MEMORY_BYTES + self.limit_bytes / REGION_SHARE + REGION_BYTES_MAX;
-        if self.is_huge && self.mapped + REGION_BYTES_MAX <= allowed {
+        let in_use = self.pages() * PAGE_MEMORY_BYTES + self.limit_bytes / REGION_SHARE + REGION_BYTES_MAX;
+        let in_all = self.page_limit() / PAGE_BYTES * PAGE_MEMORY_BYTES;
+        if self.is_huge && self.mapped + REGION_BYTES_MAX <= in_use.min(in_all) {
             REGION_BYTES_MAX
         } else {
             bytes.next_multiple_of(GRANULE_BYTES)

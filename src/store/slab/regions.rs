@@ -67,25 +67,35 @@ impl Regions {
         self.first_free = self.first_free.min(number);
     }
 
-    /// Takes a part of `bytes`, rounded up to whole granules; `None` when no region has so many in a row.
-    pub fn take(&mut self, bytes: usize) -> Option<Part> {
-        let granules = bytes.div_ceil(GRANULE_BYTES);
+    /// Takes a part of `bytes`, rounded up to whole granules, or where no region has so many in a row, the largest one of
+    /// at least `bytes_min`: so that the ends of regions are not lost.
+    pub fn take(&mut self, bytes: usize, bytes_min: usize) -> Option<Part> {
+        let (granules, granules_min) = (bytes.div_ceil(GRANULE_BYTES), bytes_min.div_ceil(GRANULE_BYTES).max(1));
         let is_used_up = |region: &Option<Region>| region.as_ref().is_none_or(|region| region.free == 0);
         while self.regions.get(self.first_free).is_some_and(is_used_up) {
             self.first_free += 1;
         }
-        for (number, region) in self.regions.iter_mut().enumerate().skip(self.first_free) {
+        // Number of the region, first granule, granules.
+        let mut best = (0, 0, granules_min - 1);
+        for (number, region) in self.regions.iter().enumerate().skip(self.first_free) {
             if let Some(region) = region
-                && region.free >= granules
-                && let Some(start) = region.find(granules)
+                && region.free > best.2
             {
-                region.set(start, granules);
-                region.free -= granules;
-                let (start, bytes) = (start * GRANULE_BYTES, granules * GRANULE_BYTES);
-                return Some(Part { region: number as u32, start: start as u32, bytes: bytes as u32 });
+                let (start, length) = region.find(granules);
+                if length > best.2 {
+                    best = (number, start, length);
+                }
+                if length == granules {
+                    break;
+                }
             }
         }
-        None
+        let (number, start, length) = best;
+        let region = self.regions.get_mut(number)?.as_mut().filter(|_| length >= granules_min)?;
+        region.set(start, length);
+        region.free -= length;
+        let (start, bytes) = (start * GRANULE_BYTES, length * GRANULE_BYTES);
+        Some(Part { region: number as u32, start: start as u32, bytes: bytes as u32 })
     }
 
     /// Gives a part back; returns its region's memory when nothing of it is in use any more.
@@ -139,11 +149,12 @@ impl Regions {
 }
 
 impl Region {
-    /// The first of `granules` free ones in a row.
-    fn find(&self, granules: usize) -> Option<usize> {
+    /// The first `granules` free ones in a row, or the most there are: where they begin, and how many.
+    fn find(&self, granules: usize) -> (usize, usize) {
+        let mut best = (0, 0);
         let mut run = 0;
         let mut granule = 0;
-        while granule < WORDS * 64 {
+        while granule < WORDS * 64 && best.1 < granules {
             let word = self.taken[granule / 64];
             if granule % 64 == 0 && word == u64::MAX {
                 run = 0;
@@ -152,11 +163,11 @@ impl Region {
             }
             run = if word & (1 << (granule % 64)) == 0 { run + 1 } else { 0 };
             granule += 1;
-            if run == granules {
-                return Some(granule - granules);
+            if run > best.1 {
+                best = (granule - run, run);
             }
         }
-        None
+        best
     }
 
     fn set(&mut self, start: usize, granules: usize) {
@@ -184,7 +195,7 @@ mod tests {
         let mut parts = Vec::new();
         let sizes = [16, 17, 1, 70, 33, 5, 128];
         for bytes in sizes.iter().cycle().take(50).map(|granules| granules * GRANULE_BYTES) {
-            let Some(part) = regions.take(bytes) else { continue };
+            let Some(part) = regions.take(bytes, bytes) else { continue };
             let label = parts.len() as u8 + 1;
             let space = regions.bytes_mut(part, 0, bytes);
             assert!(space.len() == bytes && space.iter().all(|&byte| byte == 0));
@@ -197,19 +208,19 @@ mod tests {
         }
         let freed: Vec<usize> = parts.drain(..).filter_map(|part| regions.give_back(part)).map(|it| it.len()).collect();
         assert_eq!(freed.iter().sum::<usize>(), 532 * GRANULE_BYTES);
-        assert!(regions.take(1).is_none());
+        assert!(regions.take(1, 1).is_none());
     }
 
     #[test]
     fn holes_are_used_again() {
         let mut regions = Regions::default();
         regions.add(memory(64));
-        let parts: Vec<Part> = (0..4).map(|_| regions.take(16 * GRANULE_BYTES).unwrap()).collect();
-        assert!(regions.take(1).is_none());
+        let parts: Vec<Part> = (0..4).map(|_| regions.take(16 * GRANULE_BYTES, 1).unwrap()).collect();
+        assert!(regions.take(1, 1).is_none());
         assert!(regions.give_back(parts[1]).is_none());
         assert!(regions.give_back(parts[2]).is_none());
-        assert_eq!(regions.take(33 * GRANULE_BYTES), None);
-        let joined = regions.take(32 * GRANULE_BYTES).unwrap();
+        assert_eq!(regions.take(40 * GRANULE_BYTES, 33 * GRANULE_BYTES), None);
+        let joined = regions.take(40 * GRANULE_BYTES, 20 * GRANULE_BYTES).unwrap();
         assert_eq!((joined.start, joined.bytes), (parts[1].start, 32 * GRANULE_BYTES as u32));
     }
 
@@ -218,7 +229,7 @@ mod tests {
         let mut regions = Regions::default();
         regions.add(memory(2));
         regions.add(memory(1));
-        let parts: Vec<Part> = (0..3).map(|_| regions.take(GRANULE_BYTES).unwrap()).collect();
+        let parts: Vec<Part> = (0..3).map(|_| regions.take(GRANULE_BYTES, 1).unwrap()).collect();
         regions.bytes_mut(parts[0], 10, 3).copy_from_slice(b"abc");
         regions.copy((parts[0], 10), (parts[1], 20), 3);
         regions.copy((parts[1], 20), (parts[2], 30), 3);

@@ -66,6 +66,9 @@ pub struct Spans {
 /// `open_bins` has a bit for each.
 const _: () = assert!(BINS_MAX <= u64::BITS as usize);
 
+/// The rest of a region is made a span if it is at least one part in so many of what was wanted.
+const REST_PARTS: usize = 16;
+
 /// What a span holds, for the mover.
 #[derive(Clone, Copy, Debug)]
 pub struct SpanFacts {
@@ -151,9 +154,9 @@ impl Spans {
         !self.vacant.is_empty() || self.spans.len() < SPANS_MAX
     }
 
-    /// Takes memory for a span of `bytes` from what there is.
-    pub fn take_part(&mut self, bytes: usize) -> Option<Part> {
-        self.regions.take(bytes)
+    /// Takes memory for a span of `bytes` from what there is, or of what is left somewhere, if it is a good part of that.
+    pub fn take_part(&mut self, bytes: usize, slot_bytes: usize) -> Option<Part> {
+        self.regions.take(bytes, (bytes / REST_PARTS).max(slot_bytes))
     }
 
     /// Adds memory to take from.
@@ -402,7 +405,7 @@ mod tests {
         assert!(spans.take(1, 2).is_none());
         for _ in 0..2 {
             spans.add_region(MmapMut::map_anon(4096).expect("memory"));
-            let part = spans.take_part(4096).expect("a part");
+            let part = spans.take_part(4096, slot_bytes).expect("a part");
             spans.add(part, 1, 2, slot_bytes);
         }
         let per_span = 4096 / slot_bytes;
