@@ -34,6 +34,18 @@ pub enum Metric {
     Refused,
     /// Bytes of keys and values held over resident memory.
     DataShare,
+    /// Resident memory over the memory limit, at the end.
+    LimitShare,
+    /// The highest of those that were taken.
+    LimitShareMax,
+    /// The share of the newest items that the server holds at the end.
+    Held,
+    /// The lowest of those that were taken.
+    HeldMin,
+    /// Seconds until the hit ratio is back after a change.
+    BackAfter,
+    /// Hits over gets in the last second.
+    HitRatio,
     /// Growth of resident memory per open connection.
     ConnectionBytes,
     /// The server's resident memory.
@@ -81,6 +93,12 @@ pub const DESCRIPTIONS: &[Description] = &[
     row(Metric::Items, "items held", 1.0, 0, Direction::Up),
     row(Metric::Refused, "refused ppm", 1.0, 0, Direction::Down),
     row(Metric::DataShare, "data/RSS", 1.0, 3, Direction::Up),
+    row(Metric::LimitShare, "RSS/-m", 1.0, 3, Direction::Down),
+    row(Metric::LimitShareMax, "highest RSS/-m", 1.0, 3, Direction::Down),
+    row(Metric::Held, "held %", 0.01, 1, Direction::Up),
+    row(Metric::HeldMin, "lowest held %", 0.01, 1, Direction::Up),
+    row(Metric::BackAfter, "back after s", 1.0, 0, Direction::Down),
+    row(Metric::HitRatio, "hit %", 0.01, 1, Direction::Up),
     row(Metric::ConnectionBytes, "RSS B/connection", 1.0, 0, Direction::Down),
     row(Metric::ResidentMemory, "RSS MiB", 1048576.0, 1, Direction::Down),
 ];

@@ -11,7 +11,9 @@ mod large;
 mod meta;
 mod multiget;
 mod open;
+mod regimes;
 mod set;
+mod shift;
 mod two_workers;
 
 use std::time::Duration;
@@ -78,6 +80,12 @@ pub struct Parameters {
     pub idle_connections: usize,
     /// `-m` of the density workloads.
     pub density_mib: u64,
+    /// `-m` of the workload of changing sizes.
+    pub regimes_mib: u64,
+    /// `-m` of the workload whose values become larger.
+    pub shift_mib: u64,
+    /// How long that one waits for the hit ratio to come back.
+    pub shift_seconds: u64,
 }
 
 impl Default for Parameters {
@@ -91,6 +99,9 @@ impl Default for Parameters {
             rate: None,
             idle_connections: 10_000,
             density_mib: 256,
+            regimes_mib: 64,
+            shift_mib: 256,
+            shift_seconds: 60,
         }
     }
 }
@@ -98,7 +109,16 @@ impl Default for Parameters {
 impl Parameters {
     /// Small enough for a look whether everything works.
     pub fn quick() -> Parameters {
-        Parameters { keys: 10_000, cold_keys: 100_000, idle_connections: 500, density_mib: 16, ..Parameters::default() }
+        Parameters {
+            keys: 10_000,
+            cold_keys: 100_000,
+            idle_connections: 500,
+            density_mib: 16,
+            regimes_mib: 16,
+            shift_mib: 16,
+            shift_seconds: 1,
+            ..Parameters::default()
+        }
     }
 
     fn connections_or(&self, own: usize) -> usize {
@@ -141,6 +161,8 @@ pub const ALL: &[Entry] = &[
     row("density-500", "items held, 500-byte values", |p| density::fixed(p, 500)),
     row("density-4000", "items held, 4000-byte values", |p| density::fixed(p, 4000)),
     row("density-mixed", "items held, 8 to 8192-byte values", density::mixed),
+    row("regimes", "six ranges of value sizes in turn", regimes::six),
+    row("shift", "values become ten times as large, look-aside", shift::small_to_large),
     row("two-workers-uniform", "two workers, 20 x 50 gets of any key", two_workers::uniform),
     row("two-workers-hot", "two workers, 20 x 50 gets of one key", two_workers::hot),
     row("open-50", "open loop at 50 % of the reference, 90/10", open::half),
