@@ -1,4 +1,5 @@
-//! Where an item's slot comes from: free slots, a new span, a roomier slot, an eviction, a span of another class.
+//! Where an item's slot comes from: free slots, a new span, a roomier slot, memory of a colder class (see
+//! [`rebalance`](super::rebalance)), an eviction, at last any span that can be emptied.
 //!
 //! A partition never fails to make room while it holds anything evictable, whatever its size class.
 
@@ -10,6 +11,7 @@ use super::ids::ItemId;
 use super::item;
 use super::lru::Segment;
 use super::partition::Partition;
+use super::rebalance::Freed;
 
 /// Evictions of items in slots too small before a whole span is freed instead.
 const EVICTIONS_MAX: usize = 16;
@@ -36,6 +38,13 @@ impl Partition {
         if let Some(id) = self.take_roomier(class, bin) {
             return Some(id);
         }
+        if class != 0
+            && self.is_elastic()
+            && self.rebalance(class, self.shared.bins.row(class).slot_bytes(bin), now) == Freed::Some
+            && self.add_span(class, bin)
+        {
+            return self.spans.take(class, bin);
+        }
         self.classes[class].counters.direct_reclaims += 1;
         for _ in 0..EVICTIONS_MAX {
             if !self.evict_from(class, now) {
@@ -51,6 +60,14 @@ impl Partition {
         }
         if self.shared.config.has_evictions && class != 0 {
             let bytes = self.shared.bins.row(class).span_bytes();
+            // Nothing of its own is left to evict: all the work for a span of a colder class is this store's.
+            while self.is_elastic() && self.victim_time(class).is_none() {
+                match self.rebalance(class, bytes, now) {
+                    Freed::Nothing => break,
+                    Freed::Some if self.add_span(class, bin) => return self.spans.take(class, bin),
+                    Freed::NotYet | Freed::Some => {}
+                }
+            }
             // Evictions of large values of this class help as well: enough of them make a span.
             while self.free_span(class, bytes, now) || self.evict_from(class, now) {
                 if self.add_span(class, bin) {
@@ -67,6 +84,9 @@ impl Partition {
                     }
                 }
             }
+            if self.shared.budget.take_first(class, bytes) && self.map_span(class, bin) {
+                return self.spans.take(class, bin);
+            }
         }
         self.classes[class].counters.outofmemory += 1;
         None
@@ -79,11 +99,14 @@ impl Partition {
 
     /// Adds a span to a bin if the class may have more memory.
     fn add_span(&mut self, class: usize, bin: usize) -> bool {
+        let bytes = self.shared.bins.row(class).span_bytes();
+        self.spans.has_number() && (class == 0 || self.take_budget(class, bytes)) && self.map_span(class, bin)
+    }
+
+    /// Adds a span whose memory the class has taken.
+    fn map_span(&mut self, class: usize, bin: usize) -> bool {
         let row = self.shared.bins.row(class);
         let bytes = row.span_bytes();
-        if !self.spans.has_number() || (class != 0 && !self.take_budget(class, bytes)) {
-            return false;
-        }
         let slot_bytes = row.slot_bytes(bin);
         match self.shared.budget.map(bytes) {
             Some(memory) => {
@@ -100,8 +123,12 @@ impl Partition {
     }
 
     fn take_budget(&self, class: usize, bytes: usize) -> bool {
-        self.shared.budget.take(class, bytes)
-            || (self.shared.chunks.release_free(class, bytes) && self.shared.budget.take(class, bytes))
+        let shared = &self.shared;
+        shared.budget.take(class, bytes)
+            || (match self.is_elastic() {
+                true => shared.chunks.release_any(bytes),
+                false => shared.chunks.release_free(class, bytes),
+            } && shared.budget.take(class, bytes))
     }
 
     /// Frees one item of a class: a dead one at COLD's tail, else the oldest. False when there is none (or evictions are
@@ -213,10 +240,14 @@ impl Partition {
             let Some(span_bytes) = self.drop_emptiest(donor, now) else {
                 break;
             };
-            self.shared.budget.transfer(donor, class, span_bytes);
             freed += span_bytes;
+            if self.is_elastic() {
+                self.shared.budget.give_back(donor, span_bytes);
+            } else {
+                self.shared.budget.transfer(donor, class, span_bytes);
+                self.shared.budget.give_back(class, span_bytes);
+            }
         }
-        self.shared.budget.give_back(class, freed);
         freed > 0
     }
 
@@ -246,24 +277,5 @@ impl Partition {
             return None;
         }
         self.release_span(facts.span)
-    }
-
-    /// Evicts everything in a span; false when a pinned item stays.
-    pub(super) fn empty_span(&mut self, span: usize, now: Now) -> bool {
-        self.spans.start_leaving(span);
-        let mut from = 0;
-        while let Some(id) = self.spans.next_live(span, from) {
-            if self.pins.reason(id).is_some() {
-                self.spans.stop_leaving(span);
-                return false;
-            }
-            if self.is_dead(id, now) {
-                self.unlink_unhashed(id);
-            } else {
-                self.evict(id, now);
-            }
-            from = id.slot() + 1;
-        }
-        true
     }
 }

@@ -25,6 +25,7 @@ mod maintain;
 mod mover;
 mod partition;
 mod pins;
+mod rebalance;
 mod slab;
 #[cfg(test)]
 mod tests;
@@ -37,7 +38,7 @@ pub use entry::{Entry, Found, ItemView, Marks, NewItem, StoreError};
 pub use mover::Reassign;
 
 use crate::base::hash::{KeyHash, KeyHasher};
-use crate::base::sync::{Arc, CachePadded, Mutex};
+use crate::base::sync::{Arc, AtomicUsize, CachePadded, Mutex, Ordering};
 use crate::base::time::Now;
 use crate::stats::events::EventHub;
 
@@ -47,6 +48,7 @@ use flush::FlushMarks;
 use maintain::Activity;
 use mover::Mover;
 use partition::{Partition, Shared};
+use rebalance::Freed;
 use slab::bins::BinTable;
 use slab::budget::Budget;
 use slab::classes::ClassTable;
@@ -117,6 +119,8 @@ pub struct Store {
     mask: u64,
     tuning: Mutex<Tuning>,
     mover: Mutex<Mover>,
+    /// Counts partitions asked for memory for a large value.
+    turn: AtomicUsize,
 }
 
 impl Store {
@@ -127,6 +131,7 @@ impl Store {
         let budget = Arc::new(Budget::new(config.memory_limit_bytes, config.malloced_bytes_initial, bins.classes()));
         let count = config.partitions.next_power_of_two();
         let tuning = config.tuning.clone();
+        budget.set_elastic(config.is_elastic(&tuning));
         let shared = Arc::new(Shared {
             chunks: ChunkPool::new(classes.clone(), Arc::clone(&budget)),
             hasher: KeyHasher::random(),
@@ -144,6 +149,7 @@ impl Store {
             mask: count as u64 - 1,
             tuning: Mutex::new(tuning),
             mover: Mutex::new(Mover::new()),
+            turn: AtomicUsize::new(0),
             shared,
         }
     }
@@ -239,7 +245,7 @@ impl Store {
             if let Some(chunk) = self.shared.chunks.take(class) {
                 return Some(chunk);
             }
-            if !self.free_empty_span(class) && !self.evict_oldest(class, now) {
+            if !self.free_empty_span(class) && !self.rebalance(class, now) && !self.evict_oldest(class, now) {
                 break;
             }
         }
@@ -256,6 +262,20 @@ impl Store {
         }
         self.count(class as u8, |counters, _| counters.outofmemory += 1);
         None
+    }
+
+    /// Works towards memory for a chunk: free chunks of other classes, else whatever a partition holds that is colder than
+    /// its items of the class. Partitions take turns. False when there is nothing colder.
+    fn rebalance(&self, class: usize, now: Now) -> bool {
+        if !self.shared.config.is_elastic(&self.tuning()) {
+            return false;
+        }
+        let bytes = self.shared.chunks.cost(class);
+        if self.shared.chunks.release_any(bytes) {
+            return true;
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) & self.mask as usize;
+        self.partitions[turn].lock().rebalance(class, bytes, now) != Freed::Nothing
     }
 
     /// Gives a class the memory of one of its spans that holds nothing. Only a class with items of both kinds has some.
@@ -310,6 +330,7 @@ impl Store {
     pub fn tune(&self, change: impl FnOnce(&mut Tuning)) {
         let mut tuning = self.tuning.lock();
         change(&mut tuning);
+        self.shared.budget.set_elastic(self.shared.config.is_elastic(&tuning));
         for partition in &self.partitions {
             partition.lock().tuning.clone_from(&tuning);
         }
@@ -394,7 +415,9 @@ impl Store {
             for class in &mut partition.classes {
                 class.counters = ClassCounters::default();
             }
+            partition.rebalance.tally = Default::default();
         }
+        self.shared.budget.reset_counters();
         let mover = &mut *self.mover.lock();
         (mover.tally, mover.slabs_moved, mover.chunk_rescues) = Default::default();
     }
@@ -417,15 +440,19 @@ impl Store {
         }
         self.add_pages(&mut snapshot);
         let mover = self.mover.lock();
+        let mut tally = mover.tally;
+        for partition in &self.partitions {
+            tally.add(&partition.lock().rebalance.tally);
+        }
         snapshot.is_reassigning = mover.is_running();
         snapshot.last_busy_status = mover.status;
         let counters = &mut snapshot.counters;
-        counters.slabs_moved = mover.slabs_moved;
+        counters.slabs_moved = mover.slabs_moved + self.shared.budget.counts().followed;
         counters.reassign_chunk_rescues = mover.chunk_rescues;
-        counters.reassign_rescues = mover.tally.rescues;
-        counters.reassign_inline_reclaim = mover.tally.inline_reclaim;
-        counters.reassign_busy_items = mover.tally.busy_items;
-        counters.reassign_busy_nomem = mover.tally.busy_nomem;
+        counters.reassign_rescues = tally.rescues;
+        counters.reassign_inline_reclaim = tally.inline_reclaim;
+        counters.reassign_busy_items = tally.busy_items;
+        counters.reassign_busy_nomem = tally.busy_nomem;
         snapshot.hash_power = (buckets * BUCKET_ITEMS_NOMINAL).max(1).ilog2();
         snapshot
     }

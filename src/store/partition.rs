@@ -23,6 +23,7 @@ use super::item::{self, Fields, Item, Shape};
 use super::lru::{List, Segment};
 use super::maintain::Sweep;
 use super::pins::Pins;
+use super::rebalance::Rebalance;
 use super::slab::bins::BinTable;
 use super::slab::budget::Budget;
 use super::slab::classes::ClassTable;
@@ -80,6 +81,7 @@ pub struct Partition {
     cas_step: u64,
     pub(super) pins: Pins,
     pub(super) sweep: Sweep,
+    pub(super) rebalance: Rebalance,
     /// Items by size in units of 32 bytes, when sizes are tracked.
     pub(super) size_counts: Vec<u64>,
 }
@@ -107,6 +109,7 @@ impl Partition {
             cas_step: step,
             pins: Pins::default(),
             sweep: Sweep::default(),
+            rebalance: Rebalance::new(classes, shared.config.memory_limit_bytes / shared.config.partitions.max(1)),
             size_counts: Vec::new(),
             shared,
         }
@@ -222,6 +225,7 @@ impl Partition {
         let segment = self.entry_segment(exptime, now);
         self.link_in(segment, id, facts);
         self.counters.total_items += 1;
+        self.rebalance.note_store(facts.class, facts.bytes);
         self.track_size(facts.bytes, 1);
         Ok((id, if self.shared.config.has_cas { cas } else { 0 }))
     }
@@ -328,7 +332,7 @@ impl Partition {
             return id;
         }
         let old = self.item(id);
-        let (marks, segment) = (old.marks() & !3, old.segment());
+        let marks = old.marks() & !3;
         let (flags, exptime, time) = (old.flags(), old.exptime(), old.time());
         let shape = Shape { has_wide_cas: true, ..old.shape() };
         let tail = old.tail().to_vec();
@@ -337,11 +341,13 @@ impl Partition {
         let Some(new) = self.allocate(class, bin, now, peers) else {
             return id;
         };
-        if self.find(key, hash) != Some(id) {
+        let Some(id) = self.find(key, hash) else {
             // The allocation evicted the item itself.
             self.spans.give_back(new);
             return ItemId::NONE;
-        }
+        };
+        // Or it moved the item, perhaps to another segment.
+        let segment = self.item(id).segment();
         let facts = self.facts(id);
         self.classes[facts.class].lists[segment.index()].remove(&mut self.spans, id, facts.bytes);
         item::write(self.spans.slot_mut(new), &Fields { key, flags, exptime, time, cas, marks, tail: &tail });

@@ -7,17 +7,23 @@
 //!
 //! Lock order: a partition's lock, then this one. Taken once per span or chunk, never per request.
 
+use std::collections::BTreeMap;
+
 use memmap2::MmapMut;
 
 use crate::base::sizes::PAGE_BYTES;
-use crate::base::sync::Mutex;
+use crate::base::sync::{AtomicUsize, Mutex, Ordering};
 
 /// Pages by class; see the module comment.
 pub struct Budget {
     state: Mutex<State>,
+    /// Bytes that may still be taken, as a hint that spares the lock when memory is full; `usize::MAX` under the fixed
+    /// rules. Written with the lock held.
+    room: AtomicUsize,
 }
 
 struct State {
+    is_elastic: bool,
     limit_bytes: usize,
     /// Bytes that only count (`T_MEMD_INITIAL_MALLOC`).
     initial_bytes: usize,
@@ -25,11 +31,15 @@ struct State {
     pages: Vec<usize>,
     /// Bytes in use by class: used[c] <= pages[c] * PAGE_BYTES, but for a short time after a page was taken away.
     used: Vec<usize>,
+    /// Sum of `used`.
+    used_total: usize,
     /// Free pages that belong to no class.
     pool: usize,
-    /// Memory of released spans, kept for reuse.
-    spare: Vec<MmapMut>,
-    /// Bytes of all mapped spans, the spare ones included.
+    /// Pages that went from a class to another as labels.
+    followed: u64,
+    /// Memory that was given back, kept for reuse, by its size; no list is empty.
+    spare: BTreeMap<usize, Vec<MmapMut>>,
+    /// Bytes of all mapped memory, the spare included.
     mapped: usize,
 }
 
@@ -46,13 +56,58 @@ impl State {
         self.used[class] + bytes <= self.pages[class] * PAGE_BYTES
     }
 
-    /// Unmaps spare spans while more is mapped than the pages stand for.
-    fn trim(&mut self, wanted: usize) {
-        let allowed = self.malloced() - self.initial_bytes;
-        while self.mapped + wanted > allowed {
-            let Some(span) = self.spare.pop() else { return };
-            self.mapped -= span.len();
+    /// Bytes that the elastic rules allow all classes together.
+    fn capacity(&self) -> usize {
+        self.limit_bytes.saturating_sub(self.initial_bytes)
+    }
+
+    fn room(&self) -> usize {
+        if self.is_elastic { self.capacity().saturating_sub(self.used_total) } else { usize::MAX }
+    }
+
+    /// A page for a class that has none with room, by the fixed rules.
+    fn add_page(&mut self, class: usize) -> bool {
+        if self.pool > 0 {
+            self.pool -= 1;
+        } else if self.pages[class] > 0 && self.is_full() {
+            return false;
         }
+        self.pages[class] += 1;
+        true
+    }
+
+    /// The label of a page for a class that has the bytes, by the elastic rules.
+    fn add_label(&mut self, class: usize) {
+        if self.pool > 0 {
+            self.pool -= 1;
+        } else if self.is_full() {
+            let is_unused = |&other: &usize| self.used[other] + PAGE_BYTES <= self.pages[other] * PAGE_BYTES;
+            if let Some(other) = (1..self.pages.len()).find(is_unused) {
+                self.pages[other] -= 1;
+                self.followed += 1;
+            }
+        }
+        self.pages[class] += 1;
+    }
+
+    /// Unmaps spare memory, the largest first, while more is mapped than may be in use.
+    fn trim(&mut self, wanted: usize) {
+        let allowed = if self.is_elastic { self.capacity() } else { self.malloced() - self.initial_bytes };
+        while self.mapped + wanted > allowed {
+            let Some(largest) = self.spare.last_key_value().map(|(&bytes, _)| bytes) else { return };
+            drop(self.reuse(largest));
+            self.mapped -= largest;
+        }
+    }
+
+    /// Spare memory of this size.
+    fn reuse(&mut self, bytes: usize) -> Option<MmapMut> {
+        let list = self.spare.get_mut(&bytes)?;
+        let memory = list.pop();
+        if list.is_empty() {
+            self.spare.remove(&bytes);
+        }
+        memory
     }
 }
 
@@ -69,6 +124,10 @@ pub struct PageCounts {
     pub malloced_bytes: usize,
     /// The limit.
     pub limit_bytes: usize,
+    /// Bytes in use that the limit does not allow.
+    pub excess_bytes: usize,
+    /// Pages that followed the use of memory from a class to another.
+    pub followed: u64,
 }
 
 impl PageCounts {
@@ -82,36 +141,76 @@ impl Budget {
     /// A budget of `limit_bytes` for `classes` classes (class 0 included).
     pub fn new(limit_bytes: usize, initial_bytes: usize, classes: usize) -> Self {
         let state = State {
+            is_elastic: false,
             limit_bytes,
             initial_bytes,
             pages: vec![0; classes],
             used: vec![0; classes],
+            used_total: 0,
             pool: 0,
-            spare: Vec::new(),
+            followed: 0,
+            spare: BTreeMap::new(),
             mapped: 0,
         };
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), room: AtomicUsize::new(usize::MAX) }
+    }
+
+    /// Chooses the rules from now on.
+    pub fn set_elastic(&self, is_elastic: bool) {
+        let state = &mut *self.state.lock();
+        state.is_elastic = is_elastic;
+        self.show(state);
     }
 
     /// Takes `bytes` for a class, with a new page when it needs one. False when there is none to be had.
     pub fn take(&self, class: usize, bytes: usize) -> bool {
+        if self.room.load(Ordering::Relaxed) < bytes {
+            return false;
+        }
         let state = &mut *self.state.lock();
+        if state.room() < bytes {
+            return false;
+        }
         while !state.has_room(class, bytes) {
-            if state.pool > 0 {
-                state.pool -= 1;
-            } else if state.pages[class] > 0 && state.is_full() {
+            if state.is_elastic {
+                state.add_label(class);
+            } else if !state.add_page(class) {
                 return false;
             }
-            state.pages[class] += 1;
         }
-        state.used[class] += bytes;
+        self.add_used(state, class, bytes);
         true
     }
 
-    /// Gives `bytes` of a class back to it.
+    /// Takes `bytes` for a class within its first page, whatever the limit: for a class that would otherwise fail.
+    pub fn take_first(&self, class: usize, bytes: usize) -> bool {
+        let state = &mut *self.state.lock();
+        if state.used[class] + bytes > PAGE_BYTES {
+            return false;
+        }
+        if state.pages[class] == 0 {
+            state.add_label(class);
+        }
+        self.add_used(state, class, bytes);
+        true
+    }
+
+    fn add_used(&self, state: &mut State, class: usize, bytes: usize) {
+        state.used[class] += bytes;
+        state.used_total += bytes;
+        self.show(state);
+    }
+
+    fn show(&self, state: &State) {
+        self.room.store(state.room(), Ordering::Relaxed);
+    }
+
+    /// Gives `bytes` of a class back: to it, or by the elastic rules to whoever asks next.
     pub fn give_back(&self, class: usize, bytes: usize) {
         let state = &mut *self.state.lock();
         state.used[class] -= bytes;
+        state.used_total -= bytes;
+        self.show(state);
     }
 
     /// Moves `bytes` in use from one class to another, with a page when the target has no room for them. The source may
@@ -128,22 +227,22 @@ impl Budget {
         state.used[target] += bytes;
     }
 
-    /// Memory for a span that was [taken](Budget::take); `None` when the system has none.
+    /// Memory for bytes that were [taken](Budget::take); `None` when the system has none.
     pub fn map(&self, bytes: usize) -> Option<MmapMut> {
         let state = &mut *self.state.lock();
-        if let Some(position) = state.spare.iter().rposition(|span| span.len() == bytes) {
-            return Some(state.spare.swap_remove(position));
+        if let Some(memory) = state.reuse(bytes) {
+            return Some(memory);
         }
         state.trim(bytes);
-        let span = MmapMut::map_anon(bytes).ok()?;
+        let memory = MmapMut::map_anon(bytes).ok()?;
         state.mapped += bytes;
-        Some(span)
+        Some(memory)
     }
 
-    /// Takes the memory of a span back.
-    pub fn unmap(&self, span: MmapMut) {
+    /// Takes memory back.
+    pub fn unmap(&self, memory: MmapMut) {
         let state = &mut *self.state.lock();
-        state.spare.push(span);
+        state.spare.entry(memory.len()).or_default().push(memory);
         state.trim(0);
     }
 
@@ -180,6 +279,12 @@ impl Budget {
             state.pool -= 1;
         }
         state.trim(0);
+        self.show(state);
+    }
+
+    /// `stats reset`.
+    pub fn reset_counters(&self) {
+        self.state.lock().followed = 0;
     }
 
     /// All numbers at this moment.
@@ -191,6 +296,11 @@ impl Budget {
             pool: state.pool,
             malloced_bytes: state.malloced(),
             limit_bytes: state.limit_bytes,
+            excess_bytes: match state.is_elastic {
+                true => state.used_total.saturating_sub(state.capacity()),
+                false => state.malloced().saturating_sub(state.limit_bytes),
+            },
+            followed: state.followed,
         }
     }
 }
@@ -208,6 +318,25 @@ mod tests {
         assert!(budget.take(2, PAGE_BYTES - (64 << 10)));
         assert!(!budget.take(2, 1));
         assert_eq!(budget.counts().malloced_bytes, 3 * PAGE_BYTES);
+    }
+
+    #[test]
+    fn elastic_memory_goes_to_whoever_asks() {
+        let budget = Budget::new(2 * PAGE_BYTES, 0, 4);
+        budget.set_elastic(true);
+        assert!(budget.take(1, 2 * PAGE_BYTES));
+        assert!(!budget.take(1, 1) && !budget.take(2, 1));
+        budget.give_back(1, PAGE_BYTES / 2);
+        // Both classes have begun a page, so there is one more than the limit has bytes for.
+        assert!(budget.take(2, PAGE_BYTES / 4));
+        assert_eq!((budget.counts().pages, budget.counts().excess_bytes), (vec![0, 2, 1, 0], 0));
+        assert!(!budget.take(2, PAGE_BYTES / 2));
+        budget.give_back(1, PAGE_BYTES);
+        // The second page of class 1 is unused now.
+        assert!(budget.take(2, PAGE_BYTES));
+        assert_eq!((budget.counts().pages, budget.counts().followed), (vec![0, 1, 2, 0], 1));
+        assert!(budget.take_first(3, PAGE_BYTES) && !budget.take_first(3, 1));
+        assert_eq!(budget.counts().excess_bytes, 3 * PAGE_BYTES / 4);
     }
 
     #[test]
