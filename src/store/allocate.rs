@@ -11,7 +11,6 @@ use super::ids::ItemId;
 use super::item;
 use super::lru::Segment;
 use super::partition::Partition;
-use super::rebalance::Freed;
 
 /// Evictions of items in slots too small before a whole span is freed instead.
 const EVICTIONS_MAX: usize = 16;
@@ -26,24 +25,19 @@ pub(super) type Peers<'a> = &'a [CachePadded<Mutex<Partition>>];
 impl Partition {
     /// A slot of a bin of a class; class 0 is for heads of large items, which need no page.
     pub(super) fn allocate(&mut self, class: usize, bin: usize, now: Now, peers: Peers<'_>) -> Option<ItemId> {
+        self.pay(self.shared.bins.row(class).slot_bytes(bin), now);
         if let Some(id) = self.spans.take(class, bin) {
             return Some(id);
         }
         if !self.tuning.is_segmented && class != 0 {
             self.reclaim_dead_tail(class, now);
         }
-        if self.add_span(class, bin) {
-            return self.spans.take(class, bin);
-        }
-        if let Some(id) = self.take_roomier(class, bin) {
+        if let Some(id) = self.allocate_span(class, bin).or_else(|| self.take_roomier(class, bin)) {
             return Some(id);
         }
-        if class != 0
-            && self.is_elastic()
-            && self.rebalance(class, self.shared.bins.row(class).slot_bytes(bin), now) == Freed::Some
-            && self.add_span(class, bin)
-        {
-            return self.spans.take(class, bin);
+        let has_evictions = self.shared.config.has_evictions && class != 0;
+        if has_evictions && let Some(id) = self.allocate_colder(class, bin, now) {
+            return Some(id);
         }
         self.classes[class].counters.direct_reclaims += 1;
         for _ in 0..EVICTIONS_MAX {
@@ -54,24 +48,19 @@ impl Partition {
                 return Some(id);
             }
             // A large value of this class may have gone, and its memory is the class' now.
-            if self.add_span(class, bin) {
-                return self.spans.take(class, bin);
+            if let Some(id) = self.allocate_span(class, bin) {
+                return Some(id);
             }
         }
-        if self.shared.config.has_evictions && class != 0 {
-            let bytes = self.shared.bins.row(class).span_bytes();
-            // Nothing of its own is left to evict: all the work for a span of a colder class is this store's.
-            while self.is_elastic() && self.victim_time(class).is_none() {
-                match self.rebalance(class, bytes, now) {
-                    Freed::Nothing => break,
-                    Freed::Some if self.add_span(class, bin) => return self.spans.take(class, bin),
-                    Freed::NotYet | Freed::Some => {}
-                }
+        if has_evictions {
+            if let Some(id) = self.allocate_other(class, bin, now) {
+                return Some(id);
             }
+            let bytes = self.shared.bins.row(class).span_bytes();
             // Evictions of large values of this class help as well: enough of them make a span.
             while self.free_span(class, bytes, now) || self.evict_from(class, now) {
-                if self.add_span(class, bin) {
-                    return self.spans.take(class, bin);
+                if let Some(id) = self.allocate_span(class, bin) {
+                    return Some(id);
                 }
             }
             for peer in peers {
@@ -79,13 +68,13 @@ impl Partition {
                     .try_lock()
                     .is_some_and(|mut peer| peer.free_span(class, bytes, now) || peer.evict_from(class, now))
                 {
-                    if self.add_span(class, bin) {
-                        return self.spans.take(class, bin);
+                    if let Some(id) = self.allocate_span(class, bin) {
+                        return Some(id);
                     }
                 }
             }
-            if self.shared.budget.take_first(class, bytes) && self.map_span(class, bin) {
-                return self.spans.take(class, bin);
+            if self.shared.budget.take_first(class, bytes) {
+                return self.map_span(class, bin);
             }
         }
         self.classes[class].counters.outofmemory += 1;
@@ -97,27 +86,38 @@ impl Partition {
         (bin + 1..count).find_map(|roomier| self.spans.take(class, roomier))
     }
 
-    /// Adds a span to a bin if the class may have more memory.
-    fn add_span(&mut self, class: usize, bin: usize) -> bool {
+    /// A slot of a new span, if the class may have more memory.
+    pub(super) fn allocate_span(&mut self, class: usize, bin: usize) -> Option<ItemId> {
         let bytes = self.shared.bins.row(class).span_bytes();
-        self.spans.has_number() && (class == 0 || self.take_budget(class, bytes)) && self.map_span(class, bin)
+        if self.spans.has_number() && (class == 0 || self.take_budget(class, bytes)) {
+            return self.map_span(class, bin);
+        }
+        None
     }
 
-    /// Adds a span whose memory the class has taken.
-    fn map_span(&mut self, class: usize, bin: usize) -> bool {
+    /// A slot of a new span that the class borrows.
+    pub(super) fn borrow_span(&mut self, class: usize, bin: usize) -> Option<ItemId> {
+        let bytes = self.shared.bins.row(class).span_bytes();
+        if self.spans.has_number() && self.shared.budget.borrow(class, bytes) {
+            return self.map_span(class, bin);
+        }
+        None
+    }
+
+    /// A slot of a new span whose memory the class has taken.
+    fn map_span(&mut self, class: usize, bin: usize) -> Option<ItemId> {
         let row = self.shared.bins.row(class);
         let bytes = row.span_bytes();
-        let slot_bytes = row.slot_bytes(bin);
         match self.shared.budget.map(bytes) {
             Some(memory) => {
-                self.spans.add(memory, class, bin, slot_bytes);
-                true
+                self.spans.add(memory, class, bin, row.slot_bytes(bin));
+                self.spans.take(class, bin)
             }
             None => {
                 if class != 0 {
                     self.shared.budget.give_back(class, bytes);
                 }
-                false
+                None
             }
         }
     }

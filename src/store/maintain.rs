@@ -59,7 +59,9 @@ impl Partition {
     /// One step of maintenance.
     pub(super) fn maintain(&mut self, now: Now) -> Activity {
         let mut activity = Activity::Idle;
-        self.settle_rebalance(now);
+        if self.pay_idly(now) {
+            activity = Activity::Full;
+        }
         if self.tuning.has_maintainer {
             self.counters.lru_maintainer_juggles += 1;
             for class in 1..self.classes.len() {

@@ -1,26 +1,34 @@
-//! Memory from one slab class to another as stores need it: when a class is full and another holds colder items, a span of
-//! the colder one is emptied item by item, in bounded steps, by the stores that want its memory. What is still wanted in
-//! it moves to slots of the class' coldest items, which are evicted; so a change of value sizes costs the items that an
-//! LRU over all classes would give up, and no store does more than its share of the work.
+//! Memory from where it is needed least to where it is stored to: when a class is full and another holds colder items, or
+//! when a class has no slot of the size in question, a span is emptied item by item, in bounded steps. What is still wanted
+//! in it moves to slots of the class' coldest items, which are evicted; so a change of value sizes costs the items that an
+//! LRU over all classes would give up.
+//!
+//! The store that finds its class full does not wait for that: it borrows a span, a small one against all memory, and the
+//! stores that come after it empty the other span, each in proportion to its own size. A partition has one such span at a
+//! time, and finishes it in idle turns.
 //!
 //! Which class is colder: the one whose next victim was touched longer ago. Times are seconds, and a busy cache may turn
 //! over in one; at equal times the class that takes longer to be replaced by what is stored is the colder one.
 //!
-//! Off with the automover (`slab_automove=0`, `no_slab_reassign`) and without evictions; then classes keep their pages
-//! until the [mover](super::mover) takes them.
+//! Classes take from each other only with the automover on (not with `slab_automove=0` or `no_slab_reassign`) and with
+//! evictions; otherwise they keep their pages until the [mover](super::mover) takes them.
 
 use crate::base::time::Now;
 
+use super::ids::ItemId;
 use super::maintain::{Rescue, Tally};
 use super::partition::Partition;
 
 /// Items that a store moves or evicts, at least and at most.
-const WORK_MIN: usize = 32;
+const WORK_MIN: usize = 4;
 const WORK_MAX: usize = 256;
 
 /// Bytes of the emptied class that a store handles for a byte of its own: every byte freed is evicted in one place and
-/// filled from another, and a store that finds its class full must not lag behind those that come after it.
+/// moved in another, and the span should be empty before what was borrowed is used up.
 const WORK_FACTOR: usize = 4;
+
+/// Spans emptied at once, at most, for a store that can borrow nothing.
+const SPANS_MAX: usize = 8;
 
 /// Full classes met before the coldest class is looked for again.
 const PATIENCE: u32 = 64;
@@ -56,11 +64,9 @@ pub(super) struct Rebalance {
     donor: usize,
     /// Its slots below this one are free.
     cursor: usize,
-    /// Whether its class may evict for it; else it has free slots enough.
-    is_evicting: bool,
     /// Coarse second of the last step.
     stepped: u32,
-    /// The class to take from, and whether it only has free slots to give; 0 is none.
+    /// The class to take from, 0 for none, and whether it has free slots to give.
     source: (usize, bool),
     /// Full classes met until the source is looked for again.
     patience: u32,
@@ -139,7 +145,6 @@ impl Rebalance {
             span: 0,
             donor: 0,
             cursor: 0,
-            is_evicting: false,
             stepped: 0,
             source: (0, false),
             patience: 0,
@@ -168,25 +173,76 @@ impl Partition {
             match self.choose_source(class, now) {
                 0 => return Freed::Nothing,
                 donor if self.spans.count(donor) == 0 => return self.evict_large(donor, bytes, now),
-                donor => self.start_emptying(donor),
+                donor if !self.start_emptying(donor) => return Freed::Nothing,
+                _ => {}
             }
-        } else if self.rebalance.is_evicting && !self.is_colder(self.rebalance.donor, class, now) {
-            return Freed::Nothing;
         }
-        if self.rebalance.span == 0 {
-            return Freed::Nothing;
-        }
-        self.rebalance.stepped = now.seconds;
-        let row = self.shared.bins.row(self.rebalance.donor);
-        let work = (bytes * WORK_FACTOR / row.slot_bytes(0)).clamp(WORK_MIN, WORK_MAX);
-        self.empty_step(work, now)
+        self.empty_step(bytes, now)
     }
 
-    /// Stops emptying a span that nobody has wanted for a while.
-    pub(super) fn settle_rebalance(&mut self, now: Now) {
-        if self.rebalance.span != 0 && now.seconds > self.rebalance.stepped.saturating_add(1) {
-            self.stop_emptying();
+    /// A slot from memory of a colder class, borrowed or freed at once.
+    pub(super) fn allocate_colder(&mut self, class: usize, bin: usize, now: Now) -> Option<ItemId> {
+        if !self.is_elastic() || self.rebalance.span != 0 {
+            return None;
         }
+        let bytes = self.shared.bins.row(class).span_bytes();
+        match self.choose_source(class, now) {
+            0 => return None,
+            donor if self.spans.count(donor) == 0 => {
+                let is_freed = self.evict_large(donor, bytes, now) == Freed::Some;
+                return if is_freed { self.allocate_span(class, bin) } else { None };
+            }
+            donor if !self.start_emptying(donor) => return None,
+            _ => {}
+        }
+        self.borrow_span(class, bin)
+    }
+
+    /// A slot for a class that has none of the right size and none to evict: from a span of its own that is emptied, or if
+    /// it has none, of another.
+    pub(super) fn allocate_other(&mut self, class: usize, bin: usize, now: Now) -> Option<ItemId> {
+        let bytes = self.shared.bins.row(class).span_bytes();
+        for _ in 0..SPANS_MAX {
+            self.finish_emptying(now);
+            if let Some(id) = self.allocate_span(class, bin) {
+                return Some(id);
+            }
+            let source = match self.spans.count(class) {
+                0 if self.is_elastic() => self.choose_source(class, now),
+                0 => 0,
+                _ => class,
+            };
+            if source == 0 {
+                return None;
+            }
+            if self.spans.count(source) == 0 {
+                self.evict_large(source, bytes, now);
+            } else if !self.start_emptying(source) {
+                return None;
+            } else if let Some(id) = self.borrow_span(class, bin) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Goes on with the span being emptied, if there is one, on behalf of a store of `bytes`.
+    #[inline]
+    pub(super) fn pay(&mut self, bytes: usize, now: Now) {
+        if self.rebalance.span != 0 {
+            self.empty_step(bytes, now);
+        }
+    }
+
+    /// In idle turns: goes on with a span that no store has worked at for a while.
+    pub(super) fn pay_idly(&mut self, now: Now) -> bool {
+        let is_due = self.rebalance.span != 0 && now.seconds > self.rebalance.stepped.saturating_add(1);
+        if is_due {
+            let stepped = self.rebalance.stepped;
+            self.empty_step(usize::MAX / WORK_FACTOR, now);
+            self.rebalance.stepped = stepped;
+        }
+        is_due
     }
 
     /// The class to take from for a full class, 0 for none.
@@ -248,51 +304,61 @@ impl Partition {
         Some(Coldness { age: now.seconds.saturating_sub(time), turnover })
     }
 
-    fn start_emptying(&mut self, donor: usize) {
-        let Some(facts) = self.spans.emptiest(donor) else { return };
+    /// Begins with the emptiest span of a class.
+    fn start_emptying(&mut self, donor: usize) -> bool {
+        let Some(facts) = self.spans.emptiest(donor) else { return false };
         self.spans.start_leaving(facts.span);
-        let is_evicting = !self.rebalance.source.1;
         (self.rebalance.span, self.rebalance.donor, self.rebalance.cursor) = (facts.span, donor, 0);
-        self.rebalance.is_evicting = is_evicting;
+        true
     }
 
-    fn stop_emptying(&mut self) {
-        self.spans.stop_leaving(self.rebalance.span);
-        self.rebalance.span = 0;
-    }
-
-    /// Moves, throws away or evicts up to `work` items for the span being emptied.
-    fn empty_step(&mut self, work: usize, now: Now) -> Freed {
-        let (span, donor) = (self.rebalance.span, self.rebalance.donor);
+    /// Moves, throws away or evicts some items of the span being emptied, for a store of `bytes`.
+    fn empty_step(&mut self, bytes: usize, now: Now) -> Freed {
+        self.rebalance.stepped = now.seconds;
+        let row = self.shared.bins.row(self.rebalance.donor);
+        let work = (bytes * WORK_FACTOR / row.slot_bytes(0)).clamp(WORK_MIN, WORK_MAX);
         let mut tally = std::mem::take(&mut self.rebalance.tally);
-        let mut freed = Freed::NotYet;
+        let freed = self.empty_items(work, now, &mut tally);
+        self.rebalance.tally = tally;
+        freed
+    }
+
+    fn empty_items(&mut self, work: usize, now: Now, tally: &mut Tally) -> Freed {
+        let (span, donor) = (self.rebalance.span, self.rebalance.donor);
         for _ in 0..work {
             let Some(id) = self.spans.next_live(span, self.rebalance.cursor) else {
                 self.rebalance.span = 0;
-                freed = match self.release_span(span) {
-                    Some(bytes) => {
-                        self.shared.budget.give_back(donor, bytes);
-                        Freed::Some
-                    }
-                    None => Freed::Nothing,
-                };
-                break;
+                let Some(bytes) = self.release_span(span) else { return Freed::Nothing };
+                self.shared.budget.give_back(donor, bytes);
+                return Freed::Some;
             };
             self.rebalance.cursor = id.slot();
-            let is_done = match self.rescue_step(id, now, &mut tally) {
+            let is_done = match self.rescue_step(id, now, tally) {
                 Rescue::Done => true,
                 Rescue::Pinned => false,
-                Rescue::NoSlot => self.rebalance.is_evicting && self.evict_from(donor, now),
+                Rescue::NoSlot => self.evict_from(donor, now),
             };
             if !is_done {
-                self.stop_emptying();
+                self.spans.stop_leaving(span);
+                self.rebalance.span = 0;
                 self.rebalance.source = (0, false);
-                freed = Freed::Nothing;
-                break;
+                return Freed::Nothing;
             }
         }
-        self.rebalance.tally = tally;
-        freed
+        Freed::NotYet
+    }
+
+    /// Empties the rest of the span being emptied at once.
+    fn finish_emptying(&mut self, now: Now) {
+        let span = self.rebalance.span;
+        if span != 0 {
+            self.rebalance.span = 0;
+            if self.empty_span(span, now)
+                && let Some(bytes) = self.release_span(span)
+            {
+                self.shared.budget.give_back(self.rebalance.donor, bytes);
+            }
+        }
     }
 
     /// Evicts large values of a class until chunks worth `bytes` are free, or some.
@@ -308,7 +374,8 @@ impl Partition {
         Freed::NotYet
     }
 
-    /// Empties the emptiest span of a class at once, for a store that has no other way: what has no other slot is evicted.
+    /// Empties a span at once, for a store that has no other way: what has no other slot is evicted. False when a pinned
+    /// item stays.
     pub(super) fn empty_span(&mut self, span: usize, now: Now) -> bool {
         self.spans.start_leaving(span);
         let mut tally = std::mem::take(&mut self.rebalance.tally);

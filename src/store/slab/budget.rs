@@ -14,6 +14,10 @@ use memmap2::MmapMut;
 use crate::base::sizes::PAGE_BYTES;
 use crate::base::sync::{AtomicUsize, Mutex, Ordering};
 
+/// One part in so many of memory can be borrowed, and at least a span.
+const BORROWED_PART: usize = 64;
+const BORROWED_BYTES_MIN: usize = PAGE_BYTES / 4;
+
 /// Pages by class; see the module comment.
 pub struct Budget {
     state: Mutex<State>,
@@ -41,6 +45,11 @@ struct State {
     spare: BTreeMap<usize, Vec<MmapMut>>,
     /// Bytes of all mapped memory, the spare included.
     mapped: usize,
+}
+
+/// Bytes with those that can be borrowed.
+fn borrowable(bytes: usize) -> usize {
+    bytes + (bytes / BORROWED_PART).max(BORROWED_BYTES_MIN)
 }
 
 impl State {
@@ -124,7 +133,7 @@ pub struct PageCounts {
     pub malloced_bytes: usize,
     /// The limit.
     pub limit_bytes: usize,
-    /// Bytes in use that the limit does not allow.
+    /// Bytes in use that the limit does not allow; borrowed ones do not count.
     pub excess_bytes: usize,
     /// Pages that followed the use of memory from a class to another.
     pub followed: u64,
@@ -177,6 +186,24 @@ impl Budget {
             } else if !state.add_page(class) {
                 return false;
             }
+        }
+        self.add_used(state, class, bytes);
+        true
+    }
+
+    /// Takes `bytes` for a class ahead of memory that will be given back soon; a small part of all memory can be borrowed
+    /// at a time.
+    pub fn borrow(&self, class: usize, bytes: usize) -> bool {
+        let state = &mut *self.state.lock();
+        let (used, allowed) = match state.is_elastic {
+            true => (state.used_total, state.capacity()),
+            false => (state.used[class], state.pages[class] * PAGE_BYTES),
+        };
+        if used + bytes > borrowable(allowed) {
+            return false;
+        }
+        while state.is_elastic && !state.has_room(class, bytes) {
+            state.add_label(class);
         }
         self.add_used(state, class, bytes);
         true
@@ -297,7 +324,7 @@ impl Budget {
             malloced_bytes: state.malloced(),
             limit_bytes: state.limit_bytes,
             excess_bytes: match state.is_elastic {
-                true => state.used_total.saturating_sub(state.capacity()),
+                true => state.used_total.saturating_sub(borrowable(state.capacity())),
                 false => state.malloced().saturating_sub(state.limit_bytes),
             },
             followed: state.followed,
@@ -326,7 +353,9 @@ mod tests {
         budget.set_elastic(true);
         assert!(budget.take(1, 2 * PAGE_BYTES));
         assert!(!budget.take(1, 1) && !budget.take(2, 1));
-        budget.give_back(1, PAGE_BYTES / 2);
+        assert!(budget.borrow(1, PAGE_BYTES / 4) && !budget.borrow(1, 1) && !budget.take(2, 1));
+        assert_eq!((budget.counts().pages, budget.counts().excess_bytes), (vec![0, 3, 0, 0], 0));
+        budget.give_back(1, PAGE_BYTES / 4 * 3);
         // Both classes have begun a page, so there is one more than the limit has bytes for.
         assert!(budget.take(2, PAGE_BYTES / 4));
         assert_eq!((budget.counts().pages, budget.counts().excess_bytes), (vec![0, 2, 1, 0], 0));
@@ -334,9 +363,9 @@ mod tests {
         budget.give_back(1, PAGE_BYTES);
         // The second page of class 1 is unused now.
         assert!(budget.take(2, PAGE_BYTES));
-        assert_eq!((budget.counts().pages, budget.counts().followed), (vec![0, 1, 2, 0], 1));
+        assert_eq!((budget.counts().pages, budget.counts().followed), (vec![0, 1, 2, 0], 2));
         assert!(budget.take_first(3, PAGE_BYTES) && !budget.take_first(3, 1));
-        assert_eq!(budget.counts().excess_bytes, 3 * PAGE_BYTES / 4);
+        assert_eq!(budget.counts().excess_bytes, PAGE_BYTES / 2);
     }
 
     #[test]
