@@ -283,16 +283,21 @@ impl Store {
         self.partitions.iter().any(|partition| partition.lock().free_empty_span(class))
     }
 
-    /// Evicts the item of a class that was touched longest ago, in whatever partition it is.
+    /// Evicts the item of a class that was touched longest ago, in whatever partition it is; at equal times in the one that
+    /// holds most.
     fn evict_oldest(&self, class: usize, now: Now) -> bool {
         let oldest = self
             .partitions
             .iter()
             .enumerate()
-            .filter_map(|(number, partition)| Some((partition.lock().victim_time(class)?, number)))
+            .filter_map(|(number, partition)| {
+                let partition = partition.lock();
+                let bytes = partition.classes[class].bytes();
+                Some((partition.victim_time(class)?, std::cmp::Reverse(bytes), number))
+            })
             .min();
         match oldest {
-            Some((_, number)) => {
+            Some((_, _, number)) => {
                 let partition = &mut *self.partitions[number].lock();
                 partition.classes[class].counters.direct_reclaims += 1;
                 partition.evict_from(class, now)

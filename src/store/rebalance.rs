@@ -27,6 +27,9 @@ const WORK_MAX: usize = 256;
 /// moved in another, and the span should be empty before what was borrowed is used up.
 const WORK_FACTOR: usize = 4;
 
+/// Steps at once after which the rest of a span is evicted as it is, newest items or not.
+const STEPS_MAX: usize = 16;
+
 /// Spans emptied at once, at most, for a store that can borrow nothing.
 const SPANS_MAX: usize = 8;
 
@@ -64,6 +67,9 @@ pub(super) struct Rebalance {
     donor: usize,
     /// Its slots below this one are free.
     cursor: usize,
+    /// Bytes borrowed and not freed since, and the class that did.
+    owed: usize,
+    borrower: usize,
     /// Coarse second of the last step.
     stepped: u32,
     /// The class to take from, 0 for none, and whether it has free slots to give.
@@ -145,6 +151,8 @@ impl Rebalance {
             span: 0,
             donor: 0,
             cursor: 0,
+            owed: 0,
+            borrower: 0,
             stepped: 0,
             source: (0, false),
             patience: 0,
@@ -182,7 +190,7 @@ impl Partition {
 
     /// A slot from memory of a colder class, borrowed or freed at once.
     pub(super) fn allocate_colder(&mut self, class: usize, bin: usize, now: Now) -> Option<ItemId> {
-        if !self.is_elastic() || self.rebalance.span != 0 {
+        if !self.is_elastic() || self.rebalance.span != 0 || self.rebalance.owed > 0 {
             return None;
         }
         let bytes = self.shared.bins.row(class).span_bytes();
@@ -195,7 +203,7 @@ impl Partition {
             donor if !self.start_emptying(donor) => return None,
             _ => {}
         }
-        self.borrow_span(class, bin)
+        self.borrow(class, bin)
     }
 
     /// A slot for a class that has none of the right size and none to evict: from a span of its own that is emptied, or if
@@ -219,7 +227,7 @@ impl Partition {
                 self.evict_large(source, bytes, now);
             } else if !self.start_emptying(source) {
                 return None;
-            } else if let Some(id) = self.borrow_span(class, bin) {
+            } else if let Some(id) = self.borrow(class, bin) {
                 return Some(id);
             }
         }
@@ -229,17 +237,31 @@ impl Partition {
     /// Goes on with the span being emptied, if there is one, on behalf of a store of `bytes`.
     #[inline]
     pub(super) fn pay(&mut self, bytes: usize, now: Now) {
-        if self.rebalance.span != 0 {
+        if self.rebalance.span != 0 || (self.rebalance.owed > 0 && self.start_next(now)) {
             self.empty_step(bytes, now);
         }
     }
 
+    /// Begins with a further span for what is owed: of the same class while it is the colder one, else of the borrower.
+    #[cold]
+    fn start_next(&mut self, now: Now) -> bool {
+        let Rebalance { donor, borrower, .. } = self.rebalance;
+        let is_elastic = self.is_elastic();
+        let is_started = (is_elastic && self.is_colder(donor, borrower, now) && self.start_emptying(donor))
+            || self.start_emptying(borrower);
+        if !is_started {
+            self.rebalance.owed = 0;
+        }
+        is_started
+    }
+
     /// In idle turns: goes on with a span that no store has worked at for a while.
     pub(super) fn pay_idly(&mut self, now: Now) -> bool {
-        let is_due = self.rebalance.span != 0 && now.seconds > self.rebalance.stepped.saturating_add(1);
+        let is_busy = self.rebalance.span != 0 || self.rebalance.owed > 0;
+        let is_due = is_busy && now.seconds > self.rebalance.stepped.saturating_add(1);
         if is_due {
             let stepped = self.rebalance.stepped;
-            self.empty_step(usize::MAX / WORK_FACTOR, now);
+            self.pay(usize::MAX / WORK_FACTOR, now);
             self.rebalance.stepped = stepped;
         }
         is_due
@@ -304,6 +326,13 @@ impl Partition {
         Some(Coldness { age: now.seconds.saturating_sub(time), turnover })
     }
 
+    fn borrow(&mut self, class: usize, bin: usize) -> Option<ItemId> {
+        let id = self.borrow_span(class, bin)?;
+        self.rebalance.owed += self.shared.bins.row(class).span_bytes();
+        self.rebalance.borrower = class;
+        Some(id)
+    }
+
     /// Begins with the emptiest span of a class.
     fn start_emptying(&mut self, donor: usize) -> bool {
         let Some(facts) = self.spans.emptiest(donor) else { return false };
@@ -328,9 +357,7 @@ impl Partition {
         for _ in 0..work {
             let Some(id) = self.spans.next_live(span, self.rebalance.cursor) else {
                 self.rebalance.span = 0;
-                let Some(bytes) = self.release_span(span) else { return Freed::Nothing };
-                self.shared.budget.give_back(donor, bytes);
-                return Freed::Some;
+                return self.give_up(span);
             };
             self.rebalance.cursor = id.slot();
             let is_done = match self.rescue_step(id, now, tally) {
@@ -350,15 +377,27 @@ impl Partition {
 
     /// Empties the rest of the span being emptied at once.
     fn finish_emptying(&mut self, now: Now) {
+        for _ in 0..STEPS_MAX {
+            if self.rebalance.span == 0 {
+                return;
+            }
+            self.empty_step(usize::MAX / WORK_FACTOR, now);
+        }
         let span = self.rebalance.span;
         if span != 0 {
             self.rebalance.span = 0;
-            if self.empty_span(span, now)
-                && let Some(bytes) = self.release_span(span)
-            {
-                self.shared.budget.give_back(self.rebalance.donor, bytes);
+            if self.empty_span(span, now) {
+                self.give_up(span);
             }
         }
+    }
+
+    /// Gives up the memory of the span that has been emptied.
+    fn give_up(&mut self, span: usize) -> Freed {
+        let Some(bytes) = self.release_span(span) else { return Freed::Nothing };
+        self.shared.budget.give_back(self.rebalance.donor, bytes);
+        self.rebalance.owed = self.rebalance.owed.saturating_sub(bytes);
+        Freed::Some
     }
 
     /// Evicts large values of a class until chunks worth `bytes` are free, or some.

@@ -14,9 +14,9 @@ use memmap2::MmapMut;
 use crate::base::sizes::PAGE_BYTES;
 use crate::base::sync::{AtomicUsize, Mutex, Ordering};
 
-/// One part in so many of memory can be borrowed, and at least a span.
-const BORROWED_PART: usize = 64;
-const BORROWED_BYTES_MIN: usize = PAGE_BYTES / 4;
+/// One part in so many of memory can be borrowed, and at least two spans.
+const BORROWED_PART: usize = 32;
+const BORROWED_BYTES_MIN: usize = PAGE_BYTES / 2;
 
 /// Pages by class; see the module comment.
 pub struct Budget {
@@ -33,7 +33,8 @@ struct State {
     initial_bytes: usize,
     /// Pages by class; class 0 is unused.
     pages: Vec<usize>,
-    /// Bytes in use by class: used[c] <= pages[c] * PAGE_BYTES, but for a short time after a page was taken away.
+    /// Bytes in use by class. By the fixed rules used[c] <= pages[c] * PAGE_BYTES, but for a short time after a page was
+    /// taken away; by the elastic ones the sum is what is limited.
     used: Vec<usize>,
     /// Sum of `used`.
     used_total: usize,
@@ -85,18 +86,30 @@ impl State {
         true
     }
 
-    /// The label of a page for a class that has the bytes, by the elastic rules.
-    fn add_label(&mut self, class: usize) {
-        if self.pool > 0 {
-            self.pool -= 1;
-        } else if self.is_full() {
-            let is_unused = |&other: &usize| self.used[other] + PAGE_BYTES <= self.pages[other] * PAGE_BYTES;
-            if let Some(other) = (1..self.pages.len()).find(is_unused) {
-                self.pages[other] -= 1;
+    /// Gives a class the labels of pages for the bytes that it uses, by the elastic rules. Each class may have begun a page,
+    /// so labels can be short; then those go without that lack the smallest part of a page.
+    fn label(&mut self, class: usize) {
+        while self.pages[class] * PAGE_BYTES < self.used[class] {
+            let lacking = self.used[class] - self.pages[class] * PAGE_BYTES;
+            let donor = (1..self.pages.len()).max_by_key(|&other| self.unused(other)).unwrap_or(class);
+            if self.pool > 0 {
+                self.pool -= 1;
+            } else if self.is_full() && self.unused(donor) + lacking.min(PAGE_BYTES) > PAGE_BYTES {
+                self.pages[donor] -= 1;
                 self.followed += 1;
+            } else if self.is_full() && self.pages[class] > 0 {
+                return;
             }
+            self.pages[class] += 1;
         }
-        self.pages[class] += 1;
+    }
+
+    /// Bytes of a class' pages that it does not use; 0 if it has but one page and uses that.
+    fn unused(&self, class: usize) -> usize {
+        match (self.pages[class], self.used[class]) {
+            (1, 1..) => 0,
+            (pages, used) => (pages * PAGE_BYTES).saturating_sub(used),
+        }
     }
 
     /// Unmaps spare memory, the largest first, while more is mapped than may be in use.
@@ -180,10 +193,8 @@ impl Budget {
         if state.room() < bytes {
             return false;
         }
-        while !state.has_room(class, bytes) {
-            if state.is_elastic {
-                state.add_label(class);
-            } else if !state.add_page(class) {
+        while !state.is_elastic && !state.has_room(class, bytes) {
+            if !state.add_page(class) {
                 return false;
             }
         }
@@ -202,9 +213,6 @@ impl Budget {
         if used + bytes > borrowable(allowed) {
             return false;
         }
-        while state.is_elastic && !state.has_room(class, bytes) {
-            state.add_label(class);
-        }
         self.add_used(state, class, bytes);
         true
     }
@@ -215,8 +223,8 @@ impl Budget {
         if state.used[class] + bytes > PAGE_BYTES {
             return false;
         }
-        if state.pages[class] == 0 {
-            state.add_label(class);
+        if !state.is_elastic && state.pages[class] == 0 {
+            state.pages[class] = 1;
         }
         self.add_used(state, class, bytes);
         true
@@ -225,6 +233,9 @@ impl Budget {
     fn add_used(&self, state: &mut State, class: usize, bytes: usize) {
         state.used[class] += bytes;
         state.used_total += bytes;
+        if state.is_elastic {
+            state.label(class);
+        }
         self.show(state);
     }
 
@@ -349,23 +360,25 @@ mod tests {
 
     #[test]
     fn elastic_memory_goes_to_whoever_asks() {
-        let budget = Budget::new(2 * PAGE_BYTES, 0, 4);
+        let budget = Budget::new(3 * PAGE_BYTES, 0, 4);
+        let shown = |budget: &Budget| (budget.counts().pages, budget.counts().followed, budget.counts().excess_bytes);
         budget.set_elastic(true);
-        assert!(budget.take(1, 2 * PAGE_BYTES));
+        assert!(budget.take(1, 3 * PAGE_BYTES));
         assert!(!budget.take(1, 1) && !budget.take(2, 1));
-        assert!(budget.borrow(1, PAGE_BYTES / 4) && !budget.borrow(1, 1) && !budget.take(2, 1));
-        assert_eq!((budget.counts().pages, budget.counts().excess_bytes), (vec![0, 3, 0, 0], 0));
-        budget.give_back(1, PAGE_BYTES / 4 * 3);
-        // Both classes have begun a page, so there is one more than the limit has bytes for.
+        assert!(budget.borrow(1, PAGE_BYTES / 4) && !budget.borrow(1, PAGE_BYTES) && !budget.take(2, 1));
+        // What is borrowed has no page.
+        assert_eq!(shown(&budget), (vec![0, 3, 0, 0], 0, 0));
+        budget.give_back(1, PAGE_BYTES / 2);
+        // Both classes have begun a page.
         assert!(budget.take(2, PAGE_BYTES / 4));
-        assert_eq!((budget.counts().pages, budget.counts().excess_bytes), (vec![0, 2, 1, 0], 0));
+        assert_eq!(shown(&budget), (vec![0, 3, 1, 0], 0, 0));
         assert!(!budget.take(2, PAGE_BYTES / 2));
         budget.give_back(1, PAGE_BYTES);
-        // The second page of class 1 is unused now.
+        // Class 1 uses little of its third page, class 2 more than the half of a second one.
         assert!(budget.take(2, PAGE_BYTES));
-        assert_eq!((budget.counts().pages, budget.counts().followed), (vec![0, 1, 2, 0], 2));
+        assert_eq!(shown(&budget), (vec![0, 2, 2, 0], 1, 0));
         assert!(budget.take_first(3, PAGE_BYTES) && !budget.take_first(3, 1));
-        assert_eq!(budget.counts().excess_bytes, PAGE_BYTES / 2);
+        assert_eq!(shown(&budget), (vec![0, 2, 1, 1], 2, PAGE_BYTES / 2));
     }
 
     #[test]
