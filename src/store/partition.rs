@@ -24,6 +24,7 @@ use super::lru::ghosts::Ghosts;
 use super::lru::{List, Segment};
 use super::maintain::Sweep;
 use super::pins::Pins;
+use super::rebalance::Rebalance;
 use super::slab::bins::BinTable;
 use super::slab::budget::Budget;
 use super::slab::classes::ClassTable;
@@ -87,6 +88,7 @@ pub struct Partition {
     pub(super) sweep: Sweep,
     /// Coarse second of the last step of a key dump; 0 before the first.
     pub(super) walked: u32,
+    pub(super) rebalance: Rebalance,
     /// Items by size in units of 32 bytes, when sizes are tracked.
     pub(super) size_counts: Vec<u64>,
 }
@@ -117,6 +119,7 @@ impl Partition {
             pins: Pins::default(),
             sweep: Sweep::default(),
             walked: 0,
+            rebalance: Rebalance::new(classes, shared.config.memory_limit_bytes / shared.config.partitions.max(1)),
             size_counts: Vec::new(),
             shared,
         }
@@ -360,6 +363,7 @@ impl Partition {
         let (flags, exptime, time) = (new.flags, new.exptime, self.shared.flush.touch_time(now));
         item::write(self.spans.slot_mut(id), &Fields { key, flags, exptime, time, cas, marks, tail });
         self.counters.total_items += 1;
+        self.rebalance.note_store(facts.class, facts.bytes);
         self.track_size(facts.bytes, 1);
         if !stays {
             self.link_in(segment, id, facts);
@@ -498,7 +502,7 @@ impl Partition {
             return id;
         }
         let old = self.item(id);
-        let (marks, segment) = (old.marks() & !3, old.segment());
+        let marks = old.marks() & !3;
         let (flags, exptime, time) = (old.flags(), old.exptime(), old.time());
         let shape = Shape { has_wide_cas: true, ..old.shape() };
         let tail = old.tail().to_vec();
@@ -507,11 +511,13 @@ impl Partition {
         let Some(new) = self.allocate(class, bin, now, peers) else {
             return id;
         };
-        if self.find(key, hash) != Some(id) {
+        let Some(id) = self.find(key, hash) else {
             // The allocation evicted the item itself.
             self.spans.give_back(new);
             return ItemId::NONE;
-        }
+        };
+        // Or it moved the item, perhaps to another segment.
+        let segment = self.item(id).segment();
         let facts = self.facts(id);
         self.classes[facts.class].lists[segment.index()].remove(&mut self.spans, id, facts.bytes);
         item::write(self.spans.slot_mut(new), &Fields { key, flags, exptime, time, cas, marks, tail: &tail });

@@ -136,6 +136,11 @@ impl Spans {
         self.bytes[class]
     }
 
+    /// Bytes of the span that an item is in.
+    pub fn size(&self, id: ItemId) -> usize {
+        self.spans[id.span()].part.map_or(0, |part| part.bytes())
+    }
+
     /// Bytes of free slots of a class.
     pub fn free_bytes(&self, class: usize) -> usize {
         self.free_bytes[class]
