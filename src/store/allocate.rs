@@ -14,8 +14,8 @@ use super::lru::policy::Preparation;
 use super::partition::Partition;
 use super::slab::regions::Part;
 
-/// A span's bytes over this is how many items may be evicted whose memory does not help yet (slots too small, or chunks of
-/// large values, a few of which make a span) before a whole span is emptied instead.
+/// A span's bytes over this, or over a larger slot's, is how many items may be evicted whose memory does not help yet
+/// (slots too small, or chunks of large values, a few of which make a span) before a whole span is emptied instead.
 const BYTES_PER_EVICTION: usize = 4096;
 
 /// All partitions, for one that has nothing left to give up itself. They are only ever tried, never waited for, since
@@ -41,8 +41,9 @@ impl Partition {
             return Some(id);
         }
         self.classes[class].counters.direct_reclaims += 1;
-        let span_bytes = self.shared.bins.row(class).span_bytes(bin);
-        for _ in 0..span_bytes / BYTES_PER_EVICTION {
+        let row = self.shared.bins.row(class);
+        let span_bytes = row.span_bytes(bin);
+        for _ in 0..span_bytes / row.slot_bytes(bin).max(BYTES_PER_EVICTION) {
             if !self.evict_from(class, now) {
                 break;
             }
@@ -115,7 +116,7 @@ impl Partition {
     }
 
     /// Bin and size of the span to add for items of a bin; `None` when no further span can be named.
-    fn span_for(&mut self, class: usize, bin: usize) -> Option<(usize, usize)> {
+    fn span_for(&self, class: usize, bin: usize) -> Option<(usize, usize)> {
         if !self.spans.has_number() {
             return None;
         }
@@ -130,6 +131,7 @@ impl Partition {
         match self.take_part(bytes) {
             Some(part) => {
                 self.spans.add(part, class, span_bin, slot_bytes);
+                self.spans.note_wanted(class, bin);
                 self.take_fitting(class, bin)
             }
             None => {

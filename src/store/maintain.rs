@@ -271,7 +271,7 @@ impl Partition {
         }
     }
 
-    /// Copies an item to another slot of its bin or a roomier one; false when there is none.
+    /// Copies an item to another slot that it fits; false when there is none.
     fn rescue(&mut self, id: ItemId, is_evicting: bool, now: Now, tally: &mut Tally) -> bool {
         while !self.move_elsewhere(id, tally) {
             tally.busy_nomem += 1;
@@ -301,10 +301,11 @@ impl Partition {
     }
 
     fn move_elsewhere(&mut self, id: ItemId, tally: &mut Tally) -> bool {
-        let (class, bin) = self.spans.place(id);
-        let bins = self.shared.bins.row(class).count();
-        let Some(target) = (bin..bins).find_map(|bin| self.spans.take(class, bin)) else { return false };
+        // By its own size: its slot may be a roomier one, of which there are few.
         let bytes = self.item(id).bytes();
+        let (class, _) = self.spans.place(id);
+        let row = self.shared.bins.row(class);
+        let Some(target) = self.spans.take_between(class, row.bin_of(bytes), row.count() - 1) else { return false };
         let hash = self.shared.hasher.hash(self.item(id).key());
         let facts = self.facts(id);
         let segment = self.item(id).segment();

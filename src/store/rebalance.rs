@@ -33,8 +33,9 @@ const STEPS_MAX: usize = 16;
 /// Spans emptied at once, at most, for a store that can borrow nothing.
 const SPANS_MAX: usize = 8;
 
-/// Full classes met before the coldest class is looked for again.
-const PATIENCE: u32 = 64;
+/// Bytes that stores want of full classes before the coldest class is looked for again, and what a small one counts for.
+const PATIENCE_BYTES: usize = 64 * 1024;
+const PATIENCE_STEP_BYTES: usize = 1024;
 
 /// Large values evicted in a step, at most.
 const LARGE_VICTIMS_MAX: usize = 16;
@@ -74,8 +75,8 @@ pub(super) struct Rebalance {
     stepped: u32,
     /// The class to take from, 0 for none, and whether it has free slots to give.
     source: (usize, bool),
-    /// Full classes met until the source is looked for again.
-    patience: u32,
+    /// Bytes that may be wanted of full classes until the source is looked for again.
+    patience: usize,
     stores: Stores,
     pub(super) tally: Tally,
 }
@@ -178,7 +179,7 @@ impl Partition {
     /// Works towards memory for a class that is full and wants `bytes` more: one bounded step.
     pub(super) fn rebalance(&mut self, class: usize, bytes: usize, now: Now) -> Freed {
         if self.rebalance.span == 0 {
-            match self.choose_source(class, now) {
+            match self.choose_source(class, bytes, now) {
                 0 => return Freed::Nothing,
                 donor if self.spans.count(donor) == 0 => return self.evict_large(donor, bytes, now),
                 donor if !self.start_emptying(donor) => return Freed::Nothing,
@@ -193,8 +194,9 @@ impl Partition {
         if !self.is_elastic() || self.rebalance.span != 0 || self.rebalance.owed > 0 {
             return None;
         }
-        let bytes = self.shared.bins.row(class).span_bytes(bin);
-        match self.choose_source(class, now) {
+        let row = self.shared.bins.row(class);
+        let (bytes, slot_bytes) = (row.span_bytes(bin), row.slot_bytes(bin));
+        match self.choose_source(class, slot_bytes, now) {
             0 => return None,
             donor if self.spans.count(donor) == 0 => {
                 let is_freed = self.evict_large(donor, bytes, now) == Freed::Some;
@@ -209,14 +211,15 @@ impl Partition {
     /// A slot for a class that has none of the right size and none to evict: from a span of its own that is emptied, or if
     /// it has none, of another.
     pub(super) fn allocate_other(&mut self, class: usize, bin: usize, now: Now) -> Option<ItemId> {
-        let bytes = self.shared.bins.row(class).span_bytes(bin);
+        let row = self.shared.bins.row(class);
+        let (bytes, slot_bytes) = (row.span_bytes(bin), row.slot_bytes(bin));
         for _ in 0..SPANS_MAX {
             self.finish_emptying(now);
             if let Some(id) = self.allocate_span(class, bin) {
                 return Some(id);
             }
             let source = match self.spans.count(class) {
-                0 if self.is_elastic() => self.choose_source(class, now),
+                0 if self.is_elastic() => self.choose_source(class, slot_bytes, now),
                 0 => 0,
                 _ => class,
             };
@@ -267,16 +270,16 @@ impl Partition {
         is_due
     }
 
-    /// The class to take from for a full class, 0 for none.
-    fn choose_source(&mut self, class: usize, now: Now) -> usize {
+    /// The class to take from for a full class that wants `bytes` for an item, 0 for none.
+    fn choose_source(&mut self, class: usize, bytes: usize, now: Now) -> usize {
         if self.rebalance.patience == 0 {
-            self.rebalance.patience = PATIENCE;
+            self.rebalance.patience = PATIENCE_BYTES;
             self.rebalance.source = match self.slack_class() {
                 0 => (self.coldest_class(now), false),
                 slack => (slack, true),
             };
         }
-        self.rebalance.patience -= 1;
+        self.rebalance.patience = self.rebalance.patience.saturating_sub(bytes.max(PATIENCE_STEP_BYTES));
         let (source, has_slack) = self.rebalance.source;
         if source == 0 || !(has_slack || (source != class && self.is_colder(source, class, now))) {
             return 0;
