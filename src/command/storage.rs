@@ -43,7 +43,7 @@ pub(super) fn execute(
     context: &mut Context<'_>,
 ) -> Step {
     match classic::storage(arguments, mode == Mode::Cas) {
-        Storage::Data(line) => return execute_line(mode, &line, behind, output, context),
+        Storage::Data(line) => execute_line(mode, &line, behind, output, context),
         Storage::Swallow { value_bytes, refusal } => {
             let reply = Cow::Borrowed(quiet(refusal.reply, refusal.is_noreply));
             Step::Swallow { bytes: value_bytes + ENDING.len(), reply }

@@ -350,7 +350,8 @@ mod tests {
     #[test]
     fn a_plain_get_is_recognised_and_nothing_else() {
         let long = [b"get ".as_slice(), &[b'k'; 251], b"\r\n"].concat();
-        let cases: [(&[u8], Option<(&[u8], usize)>); 14] = [
+        type Case<'a> = (&'a [u8], Option<(&'a [u8], usize)>);
+        let cases: [Case<'_>; 14] = [
             (b"get a\r\n", Some((b"a", 7))),
             (b"get a\n", Some((b"a", 6))),
             (b"get abcdefghijklmnop\r\nget b\r\n", Some((b"abcdefghijklmnop", 22))),
