@@ -42,10 +42,20 @@ pub enum Metric {
     DataShare,
     /// Resident memory without the bytes of keys and values, per item.
     ItemOverhead,
+    /// Resident memory over the memory limit, at the end.
+    LimitShare,
+    /// The highest of those that were taken.
+    LimitShareMax,
+    /// The share of the newest items that the server holds at the end.
+    Held,
+    /// The lowest of those that were taken.
+    HeldMin,
+    /// Seconds until the hit ratio is back after a change.
+    BackAfter,
+    /// Hits over gets in the last second.
+    HitRatio,
     /// Growth of resident memory per open connection.
     ConnectionBytes,
-    /// The server's resident memory over its memory limit.
-    LimitShare,
     /// The server's resident memory.
     ResidentMemory,
 }
@@ -95,8 +105,13 @@ pub const DESCRIPTIONS: &[Description] = &[
     row(Metric::Refused, "refused ppm", 1.0, 0, Direction::Down),
     row(Metric::DataShare, "data/RSS", 1.0, 3, Direction::Up),
     row(Metric::ItemOverhead, "overhead B/item", 1.0, 1, Direction::Down),
+    row(Metric::LimitShare, "RSS/-m", 1.0, 3, Direction::Down),
+    row(Metric::LimitShareMax, "highest RSS/-m", 1.0, 3, Direction::Down),
+    row(Metric::Held, "held %", 0.01, 1, Direction::Up),
+    row(Metric::HeldMin, "lowest held %", 0.01, 1, Direction::Up),
+    row(Metric::BackAfter, "back after s", 1.0, 0, Direction::Down),
+    row(Metric::HitRatio, "hit %", 0.01, 1, Direction::Up),
     row(Metric::ConnectionBytes, "RSS B/connection", 1.0, 0, Direction::Down),
-    row(Metric::LimitShare, "RSS/-m", 1.0, 2, Direction::Down),
     row(Metric::ResidentMemory, "RSS MiB", 1048576.0, 1, Direction::Down),
 ];
 

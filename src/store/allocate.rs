@@ -1,4 +1,5 @@
-//! Where an item's slot comes from: free slots, a new span, a roomier slot, an eviction, a span of another class.
+//! Where an item's slot comes from: free slots, a new span, a roomier slot, memory of a colder class (see
+//! [`rebalance`](super::rebalance)), an eviction, at last any span that can be emptied.
 //!
 //! A partition never fails to make room while it holds anything evictable, whatever its size class.
 
@@ -13,8 +14,8 @@ use super::lru::policy::Preparation;
 use super::partition::Partition;
 use super::slab::regions::Part;
 
-/// A span's bytes over this is how many items may be evicted whose memory does not help yet (slots too small, or chunks of
-/// large values, a few of which make a span) before a whole span is emptied instead.
+/// A span's bytes over this, or over a larger slot's, is how many items may be evicted whose memory does not help yet
+/// (slots too small, or chunks of large values, a few of which make a span) before a whole span is emptied instead.
 const BYTES_PER_EVICTION: usize = 4096;
 
 /// All partitions, for one that has nothing left to give up itself. They are only ever tried, never waited for, since
@@ -24,6 +25,7 @@ pub(super) type Peers<'a> = &'a [CachePadded<Mutex<Partition>>];
 impl Partition {
     /// A slot of a bin of a class; class 0 is for heads of large items, which need no page.
     pub(super) fn allocate(&mut self, class: usize, bin: usize, now: Now, peers: Peers<'_>) -> Option<ItemId> {
+        self.pay(self.shared.bins.row(class).slot_bytes(bin), now);
         let near = self.shared.bins.row(class).share_of(bin, 0);
         if let Some(id) = self.spans.take_between(class, bin, near) {
             return Some(id);
@@ -31,15 +33,17 @@ impl Partition {
         if !self.tuning.policy.is_segmented() && class != 0 {
             self.reclaim_dead_tail(class, now);
         }
-        if self.add_span(class, bin) {
-            return self.take_fitting(class, bin);
+        if let Some(id) = self.allocate_span(class, bin).or_else(|| self.take_fitting(class, bin)) {
+            return Some(id);
         }
-        if let Some(id) = self.take_fitting(class, bin) {
+        let has_evictions = self.shared.config.has_evictions && class != 0;
+        if has_evictions && let Some(id) = self.allocate_colder(class, bin, now) {
             return Some(id);
         }
         self.classes[class].counters.direct_reclaims += 1;
-        let span_bytes = self.shared.bins.row(class).span_bytes(bin);
-        for _ in 0..span_bytes / BYTES_PER_EVICTION {
+        let row = self.shared.bins.row(class);
+        let span_bytes = row.span_bytes(bin);
+        for _ in 0..span_bytes / row.slot_bytes(bin).max(BYTES_PER_EVICTION) {
             if !self.evict_from(class, now) {
                 break;
             }
@@ -47,15 +51,18 @@ impl Partition {
                 return Some(id);
             }
             // A large value of this class may have gone, and its memory is the class' now.
-            if self.add_span(class, bin) {
-                return self.take_fitting(class, bin);
+            if let Some(id) = self.allocate_span(class, bin) {
+                return Some(id);
             }
         }
-        if self.shared.config.has_evictions && class != 0 {
+        if has_evictions {
+            if let Some(id) = self.allocate_other(class, bin, now) {
+                return Some(id);
+            }
             // Evictions of large values of this class help as well: enough of them make a span.
             while self.free_span(class, span_bytes, now) || self.evict_from(class, now) {
-                if self.add_span(class, bin) {
-                    return self.take_fitting(class, bin);
+                if let Some(id) = self.allocate_span(class, bin) {
+                    return Some(id);
                 }
             }
             for peer in peers {
@@ -63,10 +70,13 @@ impl Partition {
                     .try_lock()
                     .is_some_and(|mut peer| peer.free_span(class, span_bytes, now) || peer.evict_from(class, now))
                 {
-                    if self.add_span(class, bin) {
-                        return self.take_fitting(class, bin);
+                    if let Some(id) = self.allocate_span(class, bin) {
+                        return Some(id);
                     }
                 }
+            }
+            if let Some(id) = self.first_span(class, bin) {
+                return Some(id);
             }
         }
         self.classes[class].counters.outofmemory += 1;
@@ -78,28 +88,57 @@ impl Partition {
         self.spans.take_between(class, bin, self.shared.bins.row(class).count() - 1)
     }
 
-    /// Adds a span for items of a bin if the class may have more memory.
-    fn add_span(&mut self, class: usize, bin: usize) -> bool {
+    /// A slot of a new span, if the class may have more memory.
+    pub(super) fn allocate_span(&mut self, class: usize, bin: usize) -> Option<ItemId> {
+        let (span_bin, bytes) = self.span_for(class, bin)?;
+        if class != 0 && !self.take_budget(class, bytes) {
+            return None;
+        }
+        self.add_span(class, bin, (span_bin, bytes))
+    }
+
+    /// A slot of a new span that the class borrows.
+    pub(super) fn borrow_span(&mut self, class: usize, bin: usize) -> Option<ItemId> {
+        let (span_bin, bytes) = self.span_for(class, bin)?;
+        if !self.shared.budget.borrow(class, bytes) {
+            return None;
+        }
+        self.add_span(class, bin, (span_bin, bytes))
+    }
+
+    /// A slot of a new span for a class that would otherwise fail, within its first page.
+    fn first_span(&mut self, class: usize, bin: usize) -> Option<ItemId> {
+        let (span_bin, bytes) = self.span_for(class, bin)?;
+        if !self.shared.budget.take_first(class, bytes) {
+            return None;
+        }
+        self.add_span(class, bin, (span_bin, bytes))
+    }
+
+    /// Bin and size of the span to add for items of a bin; `None` when no further span can be named.
+    fn span_for(&self, class: usize, bin: usize) -> Option<(usize, usize)> {
         if !self.spans.has_number() {
-            return false;
+            return None;
         }
         let row = self.shared.bins.row(class);
-        let bin = self.spans.choose_bin(row, class, bin);
-        let bytes = row.span_bytes(bin);
-        if class != 0 && !self.take_budget(class, bytes) {
-            return false;
-        }
-        let slot_bytes = row.slot_bytes(bin);
+        let span_bin = self.spans.choose_bin(row, class, bin);
+        Some((span_bin, row.span_bytes(span_bin)))
+    }
+
+    /// A slot of a new span, whose memory the class has taken.
+    fn add_span(&mut self, class: usize, bin: usize, (span_bin, bytes): (usize, usize)) -> Option<ItemId> {
+        let slot_bytes = self.shared.bins.row(class).slot_bytes(span_bin);
         match self.take_part(class, bytes, slot_bytes) {
             Some(part) => {
-                self.spans.add(part, class, bin, slot_bytes);
-                true
+                self.spans.add(part, class, span_bin, slot_bytes);
+                self.spans.note_wanted(class, bin);
+                self.take_fitting(class, bin)
             }
             None => {
                 if class != 0 {
                     self.shared.budget.give_back(class, bytes);
                 }
-                false
+                None
             }
         }
     }
@@ -110,7 +149,7 @@ impl Partition {
         let part = match self.spans.take_part(bytes, slot_bytes) {
             Some(part) => part,
             None => {
-                self.spans.add_region(self.shared.budget.map(bytes)?);
+                self.spans.add_region(self.shared.budget.map_region(bytes)?);
                 self.spans.take_part(bytes, slot_bytes)?
             }
         };
@@ -121,8 +160,12 @@ impl Partition {
     }
 
     fn take_budget(&self, class: usize, bytes: usize) -> bool {
-        self.shared.budget.take(class, bytes)
-            || (self.shared.chunks.release_free(class, bytes) && self.shared.budget.take(class, bytes))
+        let shared = &self.shared;
+        shared.budget.take(class, bytes)
+            || (match self.is_elastic() {
+                true => shared.chunks.release_any(bytes),
+                false => shared.chunks.release_free(class, bytes),
+            } && shared.budget.take(class, bytes))
     }
 
     /// Frees one item of a class: a dead one at COLD's tail, else the oldest. False when there is none (or evictions are
@@ -221,10 +264,14 @@ impl Partition {
             let Some(span_bytes) = self.drop_emptiest(donor, now) else {
                 break;
             };
-            self.shared.budget.transfer(donor, class, span_bytes);
             freed += span_bytes;
+            if self.is_elastic() {
+                self.shared.budget.give_back(donor, span_bytes);
+            } else {
+                self.shared.budget.transfer(donor, class, span_bytes);
+                self.shared.budget.give_back(class, span_bytes);
+            }
         }
-        self.shared.budget.give_back(class, freed);
         freed > 0
     }
 
@@ -255,24 +302,5 @@ impl Partition {
             return None;
         }
         self.release_span(facts.span)
-    }
-
-    /// Evicts everything in a span; false when a pinned item stays.
-    pub(super) fn empty_span(&mut self, span: usize, now: Now) -> bool {
-        self.spans.start_leaving(span);
-        let mut from = 0;
-        while let Some(id) = self.spans.next_live(span, from) {
-            if self.pins.reason(id).is_some() {
-                self.spans.stop_leaving(span);
-                return false;
-            }
-            if self.is_dead(id, now) {
-                self.unlink_unhashed(id);
-            } else {
-                self.evict(id, now);
-            }
-            from = id.slot() + 1;
-        }
-        true
     }
 }

@@ -5,24 +5,30 @@
 //! account: which chunks belong to a page is a label, and a page can go as soon as that many chunks are free, wherever
 //! they are; the live ones of the page get the labels of the freed ones and are counted as rescued.
 //!
+//! Chunks of [`MAPPED_BYTES_MIN`] and more are mappings of their own, so that what they held is the system's again when
+//! sizes change. Smaller ones would need too many mappings; they come from the allocator.
+//!
 //! Lock order: a partition's lock, then this pool's, then the budget's.
 
 use slab::Slab;
 
-use crate::base::sync::{Arc, Mutex};
+use crate::base::sync::{Arc, AtomicUsize, Mutex, Ordering};
 
 use super::slab::budget::{Budget, PAGE_MEMORY_BYTES};
 use super::slab::classes::ClassTable;
-use super::value::{Chunk, ChunkHome, LargeBuffer};
+use super::value::{Chunk, ChunkHome, ChunkMemory, LargeBuffer};
 
 /// memcached's head of a chunk: decides the class of the last chunk of a chunked item.
 const CHUNK_HEADER_BYTES: usize = 48;
+
+/// Smallest chunk that is mapped by itself.
+const MAPPED_BYTES_MIN: usize = 64 * 1024;
 
 #[derive(Default)]
 struct ClassChunks {
     /// Page label by chunk id.
     labels: Slab<u32>,
-    free: Vec<(u32, Box<[u8]>)>,
+    free: Vec<(u32, ChunkMemory)>,
     /// Chunks by page label.
     pages: Vec<usize>,
 }
@@ -32,13 +38,15 @@ pub struct ChunkPool {
     classes: ClassTable,
     budget: Arc<Budget>,
     state: Mutex<Vec<ClassChunks>>,
+    /// Free chunks of all classes, as a hint that spares the lock. Written with the lock held.
+    free: AtomicUsize,
 }
 
 impl ChunkPool {
     /// An empty pool.
     pub fn new(classes: ClassTable, budget: Arc<Budget>) -> Arc<Self> {
         let state = (0..=classes.largest()).map(|_| ClassChunks::default()).collect();
-        Arc::new(Self { classes, budget, state: Mutex::new(state) })
+        Arc::new(Self { classes, budget, state: Mutex::new(state), free: AtomicUsize::new(0) })
     }
 
     /// Budget one chunk of a class takes.
@@ -65,24 +73,24 @@ impl ChunkPool {
         let mut state = self.state.lock();
         let chunks = &mut state[class];
         let (id, data) = match chunks.free.pop() {
-            Some(free) => free,
+            Some(free) => {
+                self.free.fetch_sub(1, Ordering::Relaxed);
+                free
+            }
             None => self.make(class, chunks)?,
         };
         drop(state);
         Some(Arc::new(Chunk::new(data, ChunkHome { pool: Arc::clone(self), class: class as u8, id })))
     }
 
-    fn make(&self, class: usize, chunks: &mut ClassChunks) -> Option<(u32, Box<[u8]>)> {
+    fn make(&self, class: usize, chunks: &mut ClassChunks) -> Option<(u32, ChunkMemory)> {
         if !self.budget.take(class, self.cost(class)) {
             return None;
         }
-        let bytes = self.classes.chunk_bytes(class);
-        let mut data = Vec::new();
-        if data.try_reserve_exact(bytes).is_err() {
+        let Some(data) = self.memory(class) else {
             self.budget.give_back(class, self.cost(class));
             return None;
-        }
-        data.resize(bytes, 0);
+        };
         let per_page = self.classes.chunks_per_page(class);
         let label = match chunks.pages.iter().position(|&count| count < per_page) {
             Some(label) => label,
@@ -92,7 +100,29 @@ impl ChunkPool {
             }
         };
         chunks.pages[label] += 1;
-        Some((chunks.labels.insert(label as u32) as u32, data.into_boxed_slice()))
+        Some((chunks.labels.insert(label as u32) as u32, data))
+    }
+
+    fn memory(&self, class: usize) -> Option<ChunkMemory> {
+        let bytes = self.classes.chunk_bytes(class);
+        if bytes >= MAPPED_BYTES_MIN
+            && let Some(memory) = self.budget.map(bytes)
+        {
+            return Some(ChunkMemory::Mapped(memory));
+        }
+        let mut data = Vec::new();
+        data.try_reserve_exact(bytes).ok()?;
+        data.resize(bytes, 0);
+        Some(ChunkMemory::Allocated(data.into_boxed_slice()))
+    }
+
+    /// Gives up the memory of a chunk that is free.
+    fn release(&self, class: usize, data: ChunkMemory) {
+        self.free.fetch_sub(1, Ordering::Relaxed);
+        if let ChunkMemory::Mapped(memory) = data {
+            self.budget.unmap(memory);
+        }
+        self.budget.give_back(class, self.cost(class));
     }
 
     /// Makes a buffer out of chunks.
@@ -100,8 +130,10 @@ impl ChunkPool {
         LargeBuffer::new(chunks, value_bytes)
     }
 
-    pub(super) fn give_back(&self, class: u8, id: u32, data: Box<[u8]>) {
-        self.state.lock()[usize::from(class)].free.push((id, data));
+    pub(super) fn give_back(&self, class: u8, id: u32, data: ChunkMemory) {
+        let state = &mut *self.state.lock();
+        state[usize::from(class)].free.push((id, data));
+        self.free.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Chunks of a class: (live, free).
@@ -118,13 +150,32 @@ impl ChunkPool {
             return false;
         }
         for _ in 0..wanted {
-            if let Some((id, _)) = chunks.free.pop() {
+            if let Some((id, data)) = chunks.free.pop() {
                 let label = chunks.labels.remove(id as usize);
                 chunks.pages[label as usize] -= 1;
-                self.budget.give_back(class, self.cost(class));
+                self.release(class, data);
             }
         }
         true
+    }
+
+    /// Gives the memory of free chunks of any class up, `bytes` of it or what there is; whether there was some.
+    pub fn release_any(&self, bytes: usize) -> bool {
+        if self.free.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let mut released = 0;
+        for (class, chunks) in self.state.lock().iter_mut().enumerate() {
+            while released < bytes
+                && let Some((id, data)) = chunks.free.pop()
+            {
+                let label = chunks.labels.remove(id as usize);
+                chunks.pages[label as usize] -= 1;
+                self.release(class, data);
+                released += self.cost(class);
+            }
+        }
+        released > 0
     }
 
     /// Frees the memory of `count` chunks, all of them free, on account of the oldest page; returns how many live
@@ -146,11 +197,11 @@ impl ChunkPool {
             chunks.labels.iter().filter(|(id, label)| **label == victim && !is_free[*id]).map(|(id, _)| id).collect();
         let mut rescued = 0;
         for _ in 0..count {
-            let Some((id, _)) = chunks.free.pop() else {
+            let Some((id, data)) = chunks.free.pop() else {
                 break;
             };
             let label = chunks.labels.remove(id as usize);
-            self.budget.give_back(class, self.cost(class));
+            self.release(class, data);
             if label == victim {
                 chunks.pages[victim as usize] -= 1;
             } else if let Some(kept) = live.pop() {

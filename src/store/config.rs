@@ -38,6 +38,15 @@ pub struct Config {
     pub tuning: Tuning,
 }
 
+impl Config {
+    /// Whether memory follows the need from class to class as stores come; otherwise classes keep their pages until
+    /// somebody moves them.
+    #[inline]
+    pub fn is_elastic(&self, tuning: &Tuning) -> bool {
+        self.has_evictions && self.has_slab_reassign && tuning.automove != 0
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

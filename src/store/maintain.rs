@@ -62,6 +62,9 @@ impl Partition {
     /// One step of maintenance.
     pub(super) fn maintain(&mut self, now: Now) -> Activity {
         let mut activity = Activity::Idle;
+        if self.pay_idly(now) {
+            activity = Activity::Full;
+        }
         if self.tuning.has_maintainer {
             self.counters.lru_maintainer_juggles += 1;
             for class in 1..self.classes.len() {
@@ -268,13 +271,9 @@ impl Partition {
         }
     }
 
-    /// Copies an item to another slot of its bin; false when there is none.
+    /// Copies an item to another slot that it fits; false when there is none.
     fn rescue(&mut self, id: ItemId, is_evicting: bool, now: Now, tally: &mut Tally) -> bool {
-        let (class, bin) = self.spans.place(id);
-        let bytes = self.item(id).bytes();
-        let bins = self.shared.bins.row(class).count();
-        let mut target = (bin..bins).find_map(|bin| self.spans.take(class, bin));
-        while target.is_none() {
+        while !self.move_elsewhere(id, tally) {
             tally.busy_nomem += 1;
             if !is_evicting || !self.evict_from(self.facts(id).class, now) {
                 return false;
@@ -283,9 +282,30 @@ impl Partition {
                 // The eviction took the item itself.
                 return true;
             }
-            target = (bin..bins).find_map(|bin| self.spans.take(class, bin));
         }
-        let Some(target) = target else { return false };
+        true
+    }
+
+    /// Gets an item out of its span without evicting another.
+    pub(super) fn rescue_step(&mut self, id: ItemId, now: Now, tally: &mut Tally) -> Rescue {
+        if self.pins.reason(id).is_some() {
+            tally.busy_items += 1;
+            return Rescue::Pinned;
+        }
+        if self.is_dead(id, now) {
+            self.unlink_unhashed(id);
+            tally.inline_reclaim += 1;
+            return Rescue::Done;
+        }
+        if self.move_elsewhere(id, tally) { Rescue::Done } else { Rescue::NoSlot }
+    }
+
+    fn move_elsewhere(&mut self, id: ItemId, tally: &mut Tally) -> bool {
+        // By its own size: its slot may be a roomier one, of which there are few.
+        let bytes = self.item(id).bytes();
+        let (class, _) = self.spans.place(id);
+        let row = self.shared.bins.row(class);
+        let Some(target) = self.spans.take_between(class, row.bin_of(bytes), row.count() - 1) else { return false };
         let hash = self.shared.hasher.hash(self.item(id).key());
         let facts = self.facts(id);
         let segment = self.item(id).segment();
@@ -297,6 +317,17 @@ impl Partition {
         tally.rescues += 1;
         true
     }
+}
+
+/// What an attempt to get an item out of its span came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Rescue {
+    /// It is elsewhere, or was dead.
+    Done,
+    /// There is no other slot for it.
+    NoSlot,
+    /// It must stay where it is.
+    Pinned,
 }
 
 /// What emptying a span came to.
@@ -317,4 +348,13 @@ pub(super) struct Tally {
     pub(super) inline_reclaim: u64,
     pub(super) busy_items: u64,
     pub(super) busy_nomem: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: &Tally) {
+        self.rescues += other.rescues;
+        self.inline_reclaim += other.inline_reclaim;
+        self.busy_items += other.busy_items;
+        self.busy_nomem += other.busy_nomem;
+    }
 }

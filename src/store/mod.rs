@@ -25,6 +25,7 @@ mod maintain;
 mod mover;
 mod partition;
 mod pins;
+mod rebalance;
 mod slab;
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,7 @@ pub use lru::policy::Policy;
 pub use mover::Reassign;
 
 use crate::base::hash::{KeyHash, KeyHasher};
-use crate::base::sync::{Arc, CachePadded, Mutex};
+use crate::base::sync::{Arc, AtomicUsize, CachePadded, Mutex, Ordering};
 use crate::base::time::Now;
 use crate::stats::events::EventHub;
 
@@ -48,6 +49,7 @@ use flush::FlushMarks;
 use maintain::Activity;
 use mover::Mover;
 use partition::{Partition, Shared};
+use rebalance::Freed;
 use slab::bins::BinTable;
 use slab::budget::{Budget, PAGE_MEMORY_BYTES};
 use slab::classes::ClassTable;
@@ -118,6 +120,8 @@ pub struct Store {
     mask: u64,
     tuning: Mutex<Tuning>,
     mover: Mutex<Mover>,
+    /// Counts partitions asked for memory for a large value.
+    turn: AtomicUsize,
 }
 
 impl Store {
@@ -129,6 +133,7 @@ impl Store {
         let budget = Arc::new(Budget::new(limit, initial, bins.classes(), config.has_huge_pages));
         let count = config.partitions.next_power_of_two();
         let tuning = config.tuning.clone();
+        budget.set_elastic(config.is_elastic(&tuning));
         let shared = Arc::new(Shared {
             chunks: ChunkPool::new(classes.clone(), Arc::clone(&budget)),
             hasher: KeyHasher::random(),
@@ -146,6 +151,7 @@ impl Store {
             mask: count as u64 - 1,
             tuning: Mutex::new(tuning),
             mover: Mutex::new(Mover::new()),
+            turn: AtomicUsize::new(0),
             shared,
         }
     }
@@ -296,7 +302,7 @@ impl Store {
             if let Some(chunk) = self.shared.chunks.take(class) {
                 return Some(chunk);
             }
-            if !self.free_empty_span(class) && !self.evict_oldest(class, now) {
+            if !self.free_empty_span(class) && !self.rebalance(class, now) && !self.evict_oldest(class, now) {
                 break;
             }
         }
@@ -315,21 +321,40 @@ impl Store {
         None
     }
 
+    /// Works towards memory for a chunk: free chunks of other classes, else whatever a partition holds that is colder than
+    /// its items of the class. Partitions take turns. False when there is nothing colder.
+    fn rebalance(&self, class: usize, now: Now) -> bool {
+        if !self.shared.config.is_elastic(&self.tuning()) {
+            return false;
+        }
+        let bytes = self.shared.chunks.cost(class);
+        if self.shared.chunks.release_any(bytes) {
+            return true;
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) & self.mask as usize;
+        self.partitions[turn].lock().rebalance(class, bytes, now) != Freed::Nothing
+    }
+
     /// Gives a class the memory of one of its spans that holds nothing. Only a class with items of both kinds has some.
     fn free_empty_span(&self, class: usize) -> bool {
         self.partitions.iter().any(|partition| partition.lock().free_empty_span(class))
     }
 
-    /// Evicts the item of a class that was touched longest ago, in whatever partition it is.
+    /// Evicts the item of a class that was touched longest ago, in whatever partition it is; at equal times in the one that
+    /// holds most.
     fn evict_oldest(&self, class: usize, now: Now) -> bool {
         let oldest = self
             .partitions
             .iter()
             .enumerate()
-            .filter_map(|(number, partition)| Some((partition.lock().victim_time(class)?, number)))
+            .filter_map(|(number, partition)| {
+                let partition = partition.lock();
+                let bytes = partition.classes[class].bytes();
+                Some((partition.victim_time(class)?, std::cmp::Reverse(bytes), number))
+            })
             .min();
         match oldest {
-            Some((_, number)) => {
+            Some((_, _, number)) => {
                 let partition = &mut *self.partitions[number].lock();
                 partition.classes[class].counters.direct_reclaims += 1;
                 partition.evict_from(class, now)
@@ -367,6 +392,7 @@ impl Store {
     pub fn tune(&self, change: impl FnOnce(&mut Tuning)) {
         let mut tuning = self.tuning.lock();
         change(&mut tuning);
+        self.shared.budget.set_elastic(self.shared.config.is_elastic(&tuning));
         for partition in &self.partitions {
             partition.lock().tuning.clone_from(&tuning);
         }
@@ -451,7 +477,9 @@ impl Store {
             for class in &mut partition.classes {
                 class.counters = ClassCounters::default();
             }
+            partition.rebalance.tally = Default::default();
         }
+        self.shared.budget.reset_counters();
         let mover = &mut *self.mover.lock();
         (mover.tally, mover.slabs_moved, mover.chunk_rescues) = Default::default();
     }
@@ -474,15 +502,19 @@ impl Store {
         }
         self.add_pages(&mut snapshot);
         let mover = self.mover.lock();
+        let mut tally = mover.tally;
+        for partition in &self.partitions {
+            tally.add(&partition.lock().rebalance.tally);
+        }
         snapshot.is_reassigning = mover.is_running();
         snapshot.last_busy_status = mover.status;
         let counters = &mut snapshot.counters;
-        counters.slabs_moved = mover.slabs_moved;
+        counters.slabs_moved = mover.slabs_moved + self.shared.budget.counts().followed;
         counters.reassign_chunk_rescues = mover.chunk_rescues;
-        counters.reassign_rescues = mover.tally.rescues;
-        counters.reassign_inline_reclaim = mover.tally.inline_reclaim;
-        counters.reassign_busy_items = mover.tally.busy_items;
-        counters.reassign_busy_nomem = mover.tally.busy_nomem;
+        counters.reassign_rescues = tally.rescues;
+        counters.reassign_inline_reclaim = tally.inline_reclaim;
+        counters.reassign_busy_items = tally.busy_items;
+        counters.reassign_busy_nomem = tally.busy_nomem;
         snapshot.hash_power = (buckets * BUCKET_ITEMS_NOMINAL).max(1).ilog2();
         snapshot
     }

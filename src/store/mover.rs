@@ -284,7 +284,11 @@ impl Store {
             return;
         }
         let counts = self.shared.budget.counts();
-        let excess = (counts.malloced_bytes.saturating_sub(counts.page_limit_bytes)).div_ceil(PAGE_BYTES);
+        let excess_bytes = match mover.is_shrinking {
+            true => counts.malloced_bytes.saturating_sub(counts.page_limit_bytes),
+            false => counts.excess_bytes,
+        };
+        let excess = excess_bytes.div_ceil(PAGE_BYTES);
         if excess == 0 {
             mover.is_shrinking = false;
             mover.excess_since = 0;
@@ -297,6 +301,8 @@ impl Store {
                 mover.start(source, 0, excess.min(counts.pages[source] - 1), true);
                 return;
             }
+            // Each class has one page.
+            mover.is_shrinking &= !is_due;
         }
         let samples = self.samples(&counts, now);
         let window = tuning.automove_window.clamp(3, 1800) as usize;

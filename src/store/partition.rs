@@ -24,6 +24,7 @@ use super::lru::ghosts::Ghosts;
 use super::lru::{List, Segment};
 use super::maintain::Sweep;
 use super::pins::Pins;
+use super::rebalance::Rebalance;
 use super::slab::bins::BinTable;
 use super::slab::budget::Budget;
 use super::slab::classes::ClassTable;
@@ -87,6 +88,7 @@ pub struct Partition {
     pub(super) sweep: Sweep,
     /// Coarse second of the last step of a key dump; 0 before the first.
     pub(super) walked: u32,
+    pub(super) rebalance: Rebalance,
     /// Items by size in units of 32 bytes, when sizes are tracked.
     pub(super) size_counts: Vec<u64>,
 }
@@ -117,6 +119,7 @@ impl Partition {
             pins: Pins::default(),
             sweep: Sweep::default(),
             walked: 0,
+            rebalance: Rebalance::new(classes, shared.config.memory_limit_bytes / shared.config.partitions.max(1)),
             size_counts: Vec::new(),
             shared,
         }
@@ -360,6 +363,7 @@ impl Partition {
         let (flags, exptime, time) = (new.flags, new.exptime, self.shared.flush.touch_time(now));
         item::write(self.spans.slot_mut(id), &Fields { key, flags, exptime, time, cas, marks, tail });
         self.counters.total_items += 1;
+        self.rebalance.note_store(facts.class, facts.bytes);
         self.track_size(facts.bytes, 1);
         if !stays {
             self.link_in(segment, id, facts);

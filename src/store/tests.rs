@@ -437,3 +437,100 @@ fn a_new_item_outlives_its_visit() {
     let snapshot = store.snapshot();
     assert_eq!(snapshot.curr_items, snapshot.classes.iter().map(ClassSnapshot::item_count).sum::<usize>());
 }
+
+/// The share of the newest `newest` of the keys `PREFIX0`... that is held.
+fn held(store: &Store, prefix: &str, count: u32, newest: u32) -> f64 {
+    let keys = (count - newest..count).map(|number| format!("{prefix}{number}").into_bytes());
+    keys.filter(|key| get(store, key, now(100)).is_some()).count() as f64 / f64::from(newest)
+}
+
+/// Memory in use, in bytes, and pages as users see them.
+fn memory(store: &Store) -> (usize, usize) {
+    let counts = store.shared.budget.counts();
+    (counts.used.iter().sum(), counts.malloced_bytes)
+}
+
+/// Value sizes that changed found each class with the page it got above the limit: a full store held what it held
+/// before, whatever came, and grew by a page for each class. All within a second, as the clock here stands still.
+#[test]
+fn memory_follows_the_sizes() {
+    for partitions in [1, 4] {
+        let limit = 16 << 20;
+        let store = Store::new(Config { memory_limit_bytes: limit, ..small_lru(partitions) }, Arc::default());
+        for (regime, size) in [70, 450, 6000, 150, 100_000, 1000, 30_000, 70].into_iter().enumerate() {
+            let count = 2 * limit as u32 / (size + 100);
+            let prefix = format!("{regime}-");
+            for number in 0..count {
+                let key = format!("{prefix}{number}").into_bytes();
+                // A class divides its items by size: each finds a slot all the same.
+                let value = vec![regime as u8; (size + number % (size / 2)) as usize];
+                set(&store, &key, &value, 0, 0, now(100)).expect("stored");
+            }
+            let share = held(&store, &prefix, count, count / 8);
+            assert!(share > 0.85, "{partitions} partitions, {size} bytes: {share} of the newest held");
+            let (used, malloced) = memory(&store);
+            assert!(used <= limit + (1 << 19), "{size} bytes: {used} bytes used");
+            assert!(malloced <= limit + (20 << 20), "{size} bytes: {malloced} bytes in pages");
+        }
+    }
+}
+
+/// An item in a class was evicted with the whole span that it was in, new or old, when a store found no slot of its own
+/// size within its class.
+#[test]
+fn a_full_class_gives_up_its_oldest_items() {
+    for automove in [0, 1] {
+        let mut config = Config { memory_limit_bytes: 16 << 20, ..small_lru(1) };
+        config.tuning.automove = automove;
+        let store = Store::new(config, Arc::default());
+        let mut random = Random(1);
+        for number in 0..400_000u32 {
+            let value = vec![1; 40 + random.next(60) as usize];
+            set(&store, format!("k{number}").as_bytes(), &value, 0, 0, now(100)).expect("stored");
+        }
+        let share = held(&store, "k", 400_000, 50_000);
+        assert!(share > 0.95, "automove {automove}: {share}");
+    }
+}
+
+/// With the automover off a class keeps its pages while others come and go, as in memcached.
+#[test]
+fn pages_stay_with_the_automover_off() {
+    for tune in
+        [|config: &mut Config| config.tuning.automove = 0, |config: &mut Config| config.has_slab_reassign = false]
+    {
+        let mut config = Config { memory_limit_bytes: 16 << 20, ..small_lru(2) };
+        tune(&mut config);
+        let store = Store::new(config, Arc::default());
+        for (prefix, size) in [("a", 1000), ("b", 5000)] {
+            for number in 0..20_000u32 {
+                set(&store, format!("{prefix}{number}").as_bytes(), &vec![1; size], 0, 0, now(100)).expect("stored");
+            }
+        }
+        let pages =
+            |key: &[u8], size| store.shared.budget.counts().pages[class_of(&store, key, &vec![1; size]) as usize];
+        assert_eq!((pages(b"a19999", 1000), pages(b"b19999", 5000)), (16, 1));
+        assert!(held(&store, "a", 20_000, 10_000) > 0.9);
+    }
+}
+
+/// The work behind a store is bounded: in all but the first ones of a class it is little.
+#[test]
+fn a_store_evicts_little_at_a_time() {
+    let store = Store::new(Config { memory_limit_bytes: 16 << 20, ..small(1) }, Arc::default());
+    let evicted =
+        |store: &Store| -> u64 { store.partitions[0].lock().classes.iter().map(|class| class.counters.evicted).sum() };
+    for number in 0..300_000u32 {
+        set(&store, format!("a{number}").as_bytes(), &[1; 20], 0, 0, now(100)).expect("stored");
+    }
+    let mut counts = Vec::new();
+    for number in 0..10_000u32 {
+        let before = evicted(&store);
+        let size = [3000, 4000, 6000, 9000][number as usize % 4];
+        set(&store, format!("b{number}").as_bytes(), &vec![1; size], 0, 0, now(100)).expect("stored");
+        counts.push(evicted(&store) - before);
+    }
+    counts.sort_unstable();
+    let (most, worst) = (counts[9990], counts[9999]);
+    assert!(most <= 300 && worst <= 16_000, "{most} evictions for 10 of 10 000 stores, {worst} for one");
+}

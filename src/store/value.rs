@@ -6,14 +6,38 @@
 
 use std::fmt;
 
+use memmap2::MmapMut;
+
 use crate::base::sync::Arc;
 
 use super::chunks::ChunkPool;
 
 /// A fixed-size piece of memory for a part of a large value.
 pub struct Chunk {
-    data: Box<[u8]>,
+    data: ChunkMemory,
     home: ChunkHome,
+}
+
+/// Where the bytes of a chunk are.
+pub(super) enum ChunkMemory {
+    Mapped(MmapMut),
+    Allocated(Box<[u8]>),
+}
+
+impl ChunkMemory {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            ChunkMemory::Mapped(memory) => memory,
+            ChunkMemory::Allocated(memory) => memory,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            ChunkMemory::Mapped(memory) => memory,
+            ChunkMemory::Allocated(memory) => memory,
+        }
+    }
 }
 
 /// Where a chunk goes back to.
@@ -24,26 +48,26 @@ pub(super) struct ChunkHome {
 }
 
 impl Chunk {
-    pub(super) fn new(data: Box<[u8]>, home: ChunkHome) -> Self {
+    pub(super) fn new(data: ChunkMemory, home: ChunkHome) -> Self {
         Self { data, home }
     }
 
     /// All bytes of the chunk, the unused tail included.
     pub fn bytes(&self) -> &[u8] {
-        &self.data
+        self.data.bytes()
     }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        let data = std::mem::take(&mut self.data);
+        let data = std::mem::replace(&mut self.data, ChunkMemory::Allocated(Box::default()));
         self.home.pool.give_back(self.home.class, self.home.id, data);
     }
 }
 
 impl fmt::Debug for Chunk {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Chunk").field("bytes", &self.data.len()).finish()
+        formatter.debug_struct("Chunk").field("bytes", &self.bytes().len()).finish()
     }
 }
 
@@ -70,7 +94,7 @@ impl LargeValue {
     pub fn parts(&self) -> impl Iterator<Item = (&Arc<Chunk>, usize)> {
         let mut left = self.length;
         self.chunks.iter().map(move |chunk| {
-            let take = left.min(chunk.data.len());
+            let take = left.min(chunk.bytes().len());
             left -= take;
             (chunk, take)
         })
@@ -114,11 +138,11 @@ impl LargeBuffer {
             return &mut [];
         }
         for chunk in &mut self.chunks {
-            let size = chunk.data.len();
+            let size = chunk.bytes().len();
             if start < size {
                 let end = size.min(start + missing);
                 return match Arc::get_mut(chunk) {
-                    Some(chunk) => &mut chunk.data[start..end],
+                    Some(chunk) => &mut chunk.data.bytes_mut()[start..end],
                     None => &mut [],
                 };
             }
@@ -152,8 +176,8 @@ impl LargeBuffer {
     fn pieces(&self, mut take: impl FnMut(&[u8])) {
         let mut left = self.filled;
         for chunk in &self.chunks {
-            let count = left.min(chunk.data.len());
-            take(&chunk.data[..count]);
+            let count = left.min(chunk.bytes().len());
+            take(&chunk.bytes()[..count]);
             left -= count;
         }
     }

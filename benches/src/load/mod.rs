@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod client;
 pub mod data;
+pub mod look_aside;
 pub mod open;
 pub mod request;
 pub mod source;

@@ -11,8 +11,10 @@ mod large;
 mod meta;
 mod multiget;
 mod open;
+mod regimes;
 mod replay;
 mod set;
+mod shift;
 mod tls;
 mod two_workers;
 
@@ -97,6 +99,12 @@ pub struct Parameters {
     pub traces: Option<PathBuf>,
     /// MiB that one percent of a trace's footprint is to be.
     pub replay_mib: u64,
+    /// `-m` of the workload of changing sizes.
+    pub regimes_mib: u64,
+    /// `-m` of the workload whose values become larger.
+    pub shift_mib: u64,
+    /// How long that one waits for the hit ratio to come back.
+    pub shift_seconds: u64,
 }
 
 impl Default for Parameters {
@@ -113,6 +121,9 @@ impl Default for Parameters {
             density_mib: 256,
             traces: None,
             replay_mib: 8,
+            regimes_mib: 64,
+            shift_mib: 256,
+            shift_seconds: 60,
         }
     }
 }
@@ -126,6 +137,9 @@ impl Parameters {
             idle_connections: 500,
             density_mib: 16,
             replay_mib: 1,
+            regimes_mib: 16,
+            shift_mib: 16,
+            shift_seconds: 1,
             ..Parameters::default()
         }
     }
@@ -175,6 +189,8 @@ pub const ALL: &[Entry] = &[
     row("density-500", "items held, 500-byte values", |p| density::fixed(p, 500)),
     row("density-4000", "items held, 4000-byte values", |p| density::fixed(p, 4000)),
     row("density-mixed", "items held, 8 to 8192-byte values", density::mixed),
+    row("regimes", "six ranges of value sizes in turn", regimes::six),
+    row("shift", "values become ten times as large, look-aside", shift::small_to_large),
     row("two-workers-uniform", "two workers, 20 x 50 gets of any key", two_workers::uniform),
     row("two-workers-hot", "two workers, 20 x 50 gets of one key", two_workers::hot),
     row("open-50", "open loop at 50 % of the reference, 90/10", open::half),

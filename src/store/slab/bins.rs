@@ -75,9 +75,13 @@ impl BinRow {
     /// The bin whose slots an item of `bin` gets in a class that has so many spans: the more spans, the better the fit,
     /// but there are not more slot sizes than spans can be filled with.
     pub fn share_of(&self, bin: usize, spans: usize) -> usize {
-        let shares = (spans / SPANS_PER_SHARE).clamp(SHARES_MIN, BINS_MAX);
-        let bins = self.count.div_ceil(shares);
+        let bins = self.count.div_ceil(self.shares(spans));
         (bin / bins * bins + bins - 1).min(self.count - 1)
+    }
+
+    /// Slot sizes in use in a class that has so many spans, at most.
+    pub fn shares(&self, spans: usize) -> usize {
+        (spans / SPANS_PER_SHARE).clamp(SHARES_MIN, BINS_MAX)
     }
 
     /// Whether an item of `bin` may stay in a slot of bin `roomier`.

@@ -11,12 +11,18 @@
 //!
 //! Lock order: a partition's lock, then this one. Taken once per span or chunk, never per request.
 
+use std::collections::BTreeMap;
+
 use memmap2::MmapMut;
 
 use crate::base::sizes::PAGE_BYTES;
-use crate::base::sync::Mutex;
+use crate::base::sync::{AtomicUsize, Mutex, Ordering};
 
 use super::regions::{GRANULE_BYTES, REGION_BYTES_MAX};
+
+/// One part in so many of memory can be borrowed, and at least two spans.
+const BORROWED_PART: usize = 32;
+const BORROWED_BYTES_MIN: usize = PAGE_BYTES / 2;
 
 /// Memory that a page stands for.
 pub const PAGE_MEMORY_BYTES: usize = PAGE_BYTES + 6 * 1024;
@@ -30,26 +36,40 @@ const REGION_SHARE: usize = 64;
 /// Pages by class; see the module comment.
 pub struct Budget {
     state: Mutex<State>,
+    /// Bytes that may still be taken, as a hint that spares the lock when memory is full; `usize::MAX` under the fixed
+    /// rules. Written with the lock held.
+    room: AtomicUsize,
 }
 
 struct State {
+    is_elastic: bool,
     limit_bytes: usize,
     /// Bytes that only count (`T_MEMD_INITIAL_MALLOC`).
     initial_bytes: usize,
     /// Pages by class; class 0 is unused.
     pages: Vec<usize>,
-    /// Bytes in use by class: used[c] <= pages[c] * PAGE_MEMORY_BYTES, but for a short time after a page was taken away.
+    /// Bytes in use by class. By the fixed rules used[c] <= pages[c] * PAGE_MEMORY_BYTES, but for a short time after a page
+    /// was taken away; by the elastic ones the sum is what is limited.
     used: Vec<usize>,
+    /// Sum of `used`.
+    used_total: usize,
     /// Free pages that belong to no class.
     pool: usize,
-    /// Regions that were given back, kept for reuse.
-    spare: Vec<MmapMut>,
-    /// Bytes of all regions, the spare ones included.
+    /// Pages that went from a class to another as labels.
+    followed: u64,
+    /// Memory that was given back, kept for reuse, by its size; no list is empty.
+    spare: BTreeMap<usize, Vec<MmapMut>>,
+    /// Bytes of all mapped memory, the spare included.
     mapped: usize,
     /// Bytes of the partitions' indexes.
     index_bytes: usize,
     /// Regions are to be huge pages.
     is_huge: bool,
+}
+
+/// Bytes with those that can be borrowed.
+fn borrowable(bytes: usize) -> usize {
+    bytes + (bytes / BORROWED_PART).max(BORROWED_BYTES_MIN)
 }
 
 impl State {
@@ -76,25 +96,83 @@ impl State {
         self.used[class] + bytes <= self.pages[class] * PAGE_MEMORY_BYTES
     }
 
-    /// Size of the region to map for a span of `bytes`: a huge page while that is not much more than the pages stand for,
-    /// nor more than the limit allows, and else no more than the span needs.
+    /// Size of the region to map for a span of `bytes`: a huge page while that is not much more than what is in use, nor
+    /// more than the limit allows, and else no more than the span needs.
     fn region_bytes(&self, bytes: usize) -> usize {
-        let in_use = self.pages() * PAGE_MEMORY_BYTES + self.limit_bytes / REGION_SHARE + REGION_BYTES_MAX;
-        let in_all = self.page_limit() / PAGE_BYTES * PAGE_MEMORY_BYTES;
-        if self.is_huge && self.mapped + REGION_BYTES_MAX <= in_use.min(in_all) {
+        let used = if self.is_elastic { self.used_total } else { self.pages() * PAGE_MEMORY_BYTES };
+        let in_use = used + self.limit_bytes / REGION_SHARE + REGION_BYTES_MAX;
+        if self.is_huge && self.mapped + REGION_BYTES_MAX <= in_use.min(self.capacity()) {
             REGION_BYTES_MAX
         } else {
             bytes.next_multiple_of(GRANULE_BYTES)
         }
     }
 
-    /// Unmaps spare regions while more is mapped than the pages stand for.
-    fn trim(&mut self, wanted: usize) {
-        let allowed = self.pages() * PAGE_MEMORY_BYTES;
-        while self.mapped + wanted > allowed {
-            let Some(region) = self.spare.pop() else { return };
-            self.mapped -= region.len();
+    /// Bytes that the elastic rules allow all classes together.
+    fn capacity(&self) -> usize {
+        let bytes = self.page_limit().saturating_sub(self.initial_bytes);
+        bytes + bytes / PAGE_BYTES * (PAGE_MEMORY_BYTES - PAGE_BYTES)
+    }
+
+    fn room(&self) -> usize {
+        if self.is_elastic { self.capacity().saturating_sub(self.used_total) } else { usize::MAX }
+    }
+
+    /// A page for a class that has none with room, by the fixed rules.
+    fn add_page(&mut self, class: usize) -> bool {
+        if self.pool > 0 {
+            self.pool -= 1;
+        } else if self.pages[class] > 0 && self.is_full() {
+            return false;
         }
+        self.pages[class] += 1;
+        true
+    }
+
+    /// Gives a class the labels of pages for the bytes that it uses, by the elastic rules. Each class may have begun a page,
+    /// so labels can be short; then those go without that lack the smallest part of a page.
+    fn label(&mut self, class: usize) {
+        while self.pages[class] * PAGE_MEMORY_BYTES < self.used[class] {
+            let lacking = self.used[class] - self.pages[class] * PAGE_MEMORY_BYTES;
+            let donor = (1..self.pages.len()).max_by_key(|&other| self.unused(other)).unwrap_or(class);
+            if self.pool > 0 {
+                self.pool -= 1;
+            } else if self.is_full() && self.unused(donor) + lacking.min(PAGE_MEMORY_BYTES) > PAGE_MEMORY_BYTES {
+                self.pages[donor] -= 1;
+                self.followed += 1;
+            } else if self.is_full() && self.pages[class] > 0 {
+                return;
+            }
+            self.pages[class] += 1;
+        }
+    }
+
+    /// Bytes of a class' pages that it does not use; 0 if it has but one page and uses that.
+    fn unused(&self, class: usize) -> usize {
+        match (self.pages[class], self.used[class]) {
+            (1, 1..) => 0,
+            (pages, used) => (pages * PAGE_MEMORY_BYTES).saturating_sub(used),
+        }
+    }
+
+    /// Unmaps spare memory, the largest first, while more is mapped than may be in use.
+    fn trim(&mut self, wanted: usize) {
+        let allowed = if self.is_elastic { self.capacity() } else { self.pages() * PAGE_MEMORY_BYTES };
+        while self.mapped + wanted > allowed {
+            let Some(largest) = self.spare.last_key_value().map(|(&bytes, _)| bytes) else { return };
+            drop(self.reuse(largest));
+            self.mapped -= largest;
+        }
+    }
+
+    /// Spare memory of this size.
+    fn reuse(&mut self, bytes: usize) -> Option<MmapMut> {
+        let list = self.spare.get_mut(&bytes)?;
+        let memory = list.pop();
+        if list.is_empty() {
+            self.spare.remove(&bytes);
+        }
+        memory
     }
 }
 
@@ -113,6 +191,10 @@ pub struct PageCounts {
     pub limit_bytes: usize,
     /// What of the limit pages may take: less, when the indexes are large.
     pub page_limit_bytes: usize,
+    /// Bytes in use that the limit does not allow; borrowed ones do not count.
+    pub excess_bytes: usize,
+    /// Pages that followed the use of memory from a class to another.
+    pub followed: u64,
 }
 
 impl PageCounts {
@@ -127,38 +209,94 @@ impl Budget {
     /// large as huge pages, and the system is asked for those.
     pub fn new(limit_bytes: usize, initial_bytes: usize, classes: usize, is_huge: bool) -> Self {
         let state = State {
+            is_elastic: false,
             limit_bytes,
             initial_bytes,
             pages: vec![0; classes],
             used: vec![0; classes],
+            used_total: 0,
             pool: 0,
-            spare: Vec::new(),
+            followed: 0,
+            spare: BTreeMap::new(),
             mapped: 0,
             index_bytes: 0,
             is_huge,
         };
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), room: AtomicUsize::new(usize::MAX) }
+    }
+
+    /// Chooses the rules from now on.
+    pub fn set_elastic(&self, is_elastic: bool) {
+        let state = &mut *self.state.lock();
+        state.is_elastic = is_elastic;
+        self.show(state);
     }
 
     /// Takes `bytes` for a class, with a new page when it needs one. False when there is none to be had.
     pub fn take(&self, class: usize, bytes: usize) -> bool {
+        if self.room.load(Ordering::Relaxed) < bytes {
+            return false;
+        }
         let state = &mut *self.state.lock();
-        while !state.has_room(class, bytes) {
-            if state.pool > 0 {
-                state.pool -= 1;
-            } else if state.pages[class] > 0 && state.is_full() {
+        if state.room() < bytes {
+            return false;
+        }
+        while !state.is_elastic && !state.has_room(class, bytes) {
+            if !state.add_page(class) {
                 return false;
             }
-            state.pages[class] += 1;
         }
-        state.used[class] += bytes;
+        self.add_used(state, class, bytes);
         true
     }
 
-    /// Gives `bytes` of a class back to it.
+    /// Takes `bytes` for a class ahead of memory that will be given back soon; a small part of all memory can be borrowed
+    /// at a time.
+    pub fn borrow(&self, class: usize, bytes: usize) -> bool {
+        let state = &mut *self.state.lock();
+        let (used, allowed) = match state.is_elastic {
+            true => (state.used_total, state.capacity()),
+            false => (state.used[class], state.pages[class] * PAGE_MEMORY_BYTES),
+        };
+        if used + bytes > borrowable(allowed) {
+            return false;
+        }
+        self.add_used(state, class, bytes);
+        true
+    }
+
+    /// Takes `bytes` for a class within its first page, whatever the limit: for a class that would otherwise fail.
+    pub fn take_first(&self, class: usize, bytes: usize) -> bool {
+        let state = &mut *self.state.lock();
+        if state.used[class] + bytes > PAGE_MEMORY_BYTES {
+            return false;
+        }
+        if !state.is_elastic && state.pages[class] == 0 {
+            state.pages[class] = 1;
+        }
+        self.add_used(state, class, bytes);
+        true
+    }
+
+    fn add_used(&self, state: &mut State, class: usize, bytes: usize) {
+        state.used[class] += bytes;
+        state.used_total += bytes;
+        if state.is_elastic {
+            state.label(class);
+        }
+        self.show(state);
+    }
+
+    fn show(&self, state: &State) {
+        self.room.store(state.room(), Ordering::Relaxed);
+    }
+
+    /// Gives `bytes` of a class back: to it, or by the elastic rules to whoever asks next.
     pub fn give_back(&self, class: usize, bytes: usize) {
         let state = &mut *self.state.lock();
         state.used[class] -= bytes;
+        state.used_total -= bytes;
+        self.show(state);
     }
 
     /// Moves `bytes` in use from one class to another, with a page when the target has no room for them. The source may
@@ -175,28 +313,33 @@ impl Budget {
         state.used[target] += bytes;
     }
 
-    /// Memory for a span that was [taken](Budget::take): a region that holds at least `bytes`; `None` when the system has
-    /// none.
+    /// Memory for bytes that were [taken](Budget::take); `None` when the system has none.
     pub fn map(&self, bytes: usize) -> Option<MmapMut> {
         let state = &mut *self.state.lock();
-        let region_bytes = state.region_bytes(bytes);
-        if let Some(position) = state.spare.iter().rposition(|region| region.len() == region_bytes) {
-            return Some(state.spare.swap_remove(position));
+        if let Some(memory) = state.reuse(bytes) {
+            return Some(memory);
         }
-        state.trim(region_bytes);
-        let region = MmapMut::map_anon(region_bytes).ok()?;
+        state.trim(bytes);
+        let memory = MmapMut::map_anon(bytes).ok()?;
+        state.mapped += bytes;
+        Some(memory)
+    }
+
+    /// [`Budget::map`] for a span: a region that holds at least `bytes`.
+    pub fn map_region(&self, bytes: usize) -> Option<MmapMut> {
+        let region_bytes = self.state.lock().region_bytes(bytes);
+        let region = self.map(region_bytes)?;
         if region_bytes == REGION_BYTES_MAX {
             // A wish: a system without huge pages serves as well.
             let _ = region.advise(memmap2::Advice::HugePage);
         }
-        state.mapped += region_bytes;
         Some(region)
     }
 
-    /// Takes a region back.
-    pub fn unmap(&self, region: MmapMut) {
+    /// Takes memory back.
+    pub fn unmap(&self, memory: MmapMut) {
         let state = &mut *self.state.lock();
-        state.spare.push(region);
+        state.spare.entry(memory.len()).or_default().push(memory);
         state.trim(0);
     }
 
@@ -229,6 +372,7 @@ impl Budget {
     pub fn resize_index(&self, before: usize, after: usize) {
         let state = &mut *self.state.lock();
         state.index_bytes = state.index_bytes + after - before;
+        self.show(state);
     }
 
     /// Sets the limit; pages above it go back by and by.
@@ -239,6 +383,12 @@ impl Budget {
             state.pool -= 1;
         }
         state.trim(0);
+        self.show(state);
+    }
+
+    /// `stats reset`.
+    pub fn reset_counters(&self) {
+        self.state.lock().followed = 0;
     }
 
     /// All numbers at this moment.
@@ -251,6 +401,11 @@ impl Budget {
             malloced_bytes: state.malloced(),
             limit_bytes: state.limit_bytes,
             page_limit_bytes: state.page_limit(),
+            excess_bytes: match state.is_elastic {
+                true => state.used_total.saturating_sub(borrowable(state.capacity())),
+                false => state.malloced().saturating_sub(state.page_limit()),
+            },
+            followed: state.followed,
         }
     }
 }
@@ -268,6 +423,29 @@ mod tests {
         assert!(budget.take(2, PAGE_MEMORY_BYTES - (64 << 10)));
         assert!(!budget.take(2, 1));
         assert_eq!(budget.counts().malloced_bytes, 3 * PAGE_BYTES);
+    }
+
+    #[test]
+    fn elastic_memory_goes_to_whoever_asks() {
+        let budget = Budget::new(3 * PAGE_BYTES, 0, 4, false);
+        let shown = |budget: &Budget| (budget.counts().pages, budget.counts().followed, budget.counts().excess_bytes);
+        budget.set_elastic(true);
+        assert!(budget.take(1, 3 * PAGE_MEMORY_BYTES));
+        assert!(!budget.take(1, 1) && !budget.take(2, 1));
+        assert!(budget.borrow(1, PAGE_MEMORY_BYTES / 4) && !budget.borrow(1, PAGE_MEMORY_BYTES) && !budget.take(2, 1));
+        // What is borrowed has no page.
+        assert_eq!(shown(&budget), (vec![0, 3, 0, 0], 0, 0));
+        budget.give_back(1, PAGE_MEMORY_BYTES / 2);
+        // Both classes have begun a page.
+        assert!(budget.take(2, PAGE_MEMORY_BYTES / 4));
+        assert_eq!(shown(&budget), (vec![0, 3, 1, 0], 0, 0));
+        assert!(!budget.take(2, PAGE_MEMORY_BYTES / 2));
+        budget.give_back(1, PAGE_MEMORY_BYTES);
+        // Class 1 uses little of its third page, class 2 more than the half of a second one.
+        assert!(budget.take(2, PAGE_MEMORY_BYTES));
+        assert_eq!(shown(&budget), (vec![0, 2, 2, 0], 1, 0));
+        assert!(budget.take_first(3, PAGE_MEMORY_BYTES) && !budget.take_first(3, 1));
+        assert_eq!(shown(&budget), (vec![0, 2, 1, 1], 2, PAGE_MEMORY_BYTES - BORROWED_BYTES_MIN));
     }
 
     #[test]

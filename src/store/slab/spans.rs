@@ -50,7 +50,7 @@ pub struct Spans {
     open: Vec<Vec<u32>>,
     /// By class: bit n is set when bin n has a span with a free slot.
     open_bins: Vec<u64>,
-    /// By class: the bin for which a span was wanted last.
+    /// By class: the bin for which the last span was wanted.
     wanted: Vec<u8>,
     /// Spans by class.
     counts: Vec<usize>,
@@ -139,6 +139,11 @@ impl Spans {
         self.bytes[class]
     }
 
+    /// Bytes of the span that an item is in.
+    pub fn size(&self, id: ItemId) -> usize {
+        self.spans[id.span()].part.map_or(0, |part| part.bytes())
+    }
+
     /// Bytes of free slots of a class.
     pub fn free_bytes(&self, class: usize) -> usize {
         self.free_bytes[class]
@@ -209,9 +214,14 @@ impl Spans {
 
     /// The bin to give a span to that is wanted for items of `bin`: that very one when the last span of the class was
     /// wanted for it too (values of one size fill their slots to the byte), else one that similar items share.
-    pub fn choose_bin(&mut self, row: &BinRow, class: usize, bin: usize) -> usize {
-        let last = std::mem::replace(&mut self.wanted[class], bin as u8);
-        if usize::from(last) == bin { bin } else { row.share_of(bin, self.counts[class]) }
+    pub fn choose_bin(&self, row: &BinRow, class: usize, bin: usize) -> usize {
+        if usize::from(self.wanted[class]) == bin { bin } else { row.share_of(bin, self.counts[class]) }
+    }
+
+    /// The last span added to a class was wanted for items of `bin`. Not to be told of spans that could not be added: a
+    /// store that finds its class full asks many times.
+    pub fn note_wanted(&mut self, class: usize, bin: usize) {
+        self.wanted[class] = bin as u8;
     }
 
     /// Takes a free slot of the smallest bin from `least` to `most` that has one.

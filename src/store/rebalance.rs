@@ -1,0 +1,484 @@
+//! Memory from where it is needed least to where it is stored to: when a class is full and another holds colder items, or
+//! when a class has no slot of the size in question, a span is emptied item by item, in bounded steps. What is still wanted
+//! in it moves to slots of the class' coldest items, which are evicted; so a change of value sizes costs the items that an
+//! LRU over all classes would give up.
+//!
+//! The store that finds its class full does not wait for that: it borrows a span, a small one against all memory, and the
+//! stores that come after it empty the other span, each in proportion to its own size. A partition has one such span at a
+//! time, and finishes it in idle turns.
+//!
+//! Which class is colder: the one whose next victim was touched longer ago. Times are seconds, and a busy cache may turn
+//! over in one; at equal times the class that takes longer to be replaced by what is stored is the colder one.
+//!
+//! Classes take from each other only with the automover on (not with `slab_automove=0` or `no_slab_reassign`) and with
+//! evictions; otherwise they keep their pages until the [mover](super::mover) takes them.
+
+use crate::base::time::Now;
+
+use super::ids::ItemId;
+use super::maintain::{Rescue, Tally};
+use super::partition::Partition;
+
+/// Items that a store moves or evicts, at least and at most.
+const WORK_MIN: usize = 4;
+const WORK_MAX: usize = 256;
+
+/// Bytes of the emptied class that a store handles for a byte of its own: every byte freed is evicted in one place and
+/// moved in another, and the span should be empty before what was borrowed is used up.
+const WORK_FACTOR: usize = 4;
+
+/// Steps at once after which the rest of a span is evicted as it is, newest items or not.
+const STEPS_MAX: usize = 16;
+
+/// Spans emptied at once, at most, for a store that can borrow nothing.
+const SPANS_MAX: usize = 8;
+
+/// Bytes that stores want of full classes before the coldest class is looked for again, and what a small one counts for.
+const PATIENCE_BYTES: usize = 64 * 1024;
+const PATIENCE_STEP_BYTES: usize = 1024;
+
+/// Large values evicted in a step, at most.
+const LARGE_VICTIMS_MAX: usize = 16;
+
+/// Least window over which stores are counted, in bytes.
+const WINDOW_BYTES_MIN: u64 = 4 << 20;
+
+/// Times that differ by less than this many seconds are equal.
+const SECONDS_APART: u32 = 2;
+
+/// How many times longer the colder of two classes takes to be replaced, when their times are equal.
+const TURNOVER_RATIO: f64 = 2.0;
+
+/// What a step came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Freed {
+    /// No other class should give memory to this one.
+    Nothing,
+    /// There is more to do.
+    NotYet,
+    /// Memory is free.
+    Some,
+}
+
+/// A partition's state of it.
+pub(super) struct Rebalance {
+    /// The span being emptied; 0 is none.
+    span: usize,
+    /// Its class.
+    donor: usize,
+    /// Its slots below this one are free.
+    cursor: usize,
+    /// Bytes borrowed and not freed since, and the class that did.
+    owed: usize,
+    borrower: usize,
+    /// Coarse second of the last step.
+    stepped: u32,
+    /// The class to take from, 0 for none, and whether it has free slots to give.
+    source: (usize, bool),
+    /// Bytes that may be wanted of full classes until the source is looked for again.
+    patience: usize,
+    stores: Stores,
+    pub(super) tally: Tally,
+}
+
+/// How cold a class is.
+#[derive(Clone, Copy, Debug)]
+struct Coldness {
+    /// Seconds since its next victim was touched.
+    age: u32,
+    /// Bytes that are stored, in all classes, while its items are replaced once.
+    turnover: f64,
+}
+
+impl Coldness {
+    /// A class with nothing in it.
+    const EMPTY: Self = Self { age: 0, turnover: 0.0 };
+
+    /// `ratio` is that of the ages, below 1.
+    fn is_colder_than(self, other: Self, ratio: f64) -> bool {
+        if self.age >= other.age + SECONDS_APART {
+            f64::from(other.age) < f64::from(self.age) * ratio
+        } else if other.age >= self.age + SECONDS_APART {
+            false
+        } else {
+            self.turnover > other.turnover * TURNOVER_RATIO
+        }
+    }
+}
+
+/// Bytes stored by class, in this window and the one before.
+struct Stores {
+    window_bytes: u64,
+    current: Vec<u64>,
+    current_total: u64,
+    previous: Vec<u64>,
+    previous_total: u64,
+}
+
+impl Stores {
+    #[inline]
+    fn note(&mut self, class: usize, bytes: usize) {
+        self.current[class] += bytes as u64;
+        self.current_total += bytes as u64;
+        if self.current_total >= self.window_bytes {
+            std::mem::swap(&mut self.current, &mut self.previous);
+            self.previous_total = self.current_total;
+            self.current.fill(0);
+            self.current_total = 0;
+        }
+    }
+
+    fn turnover(&self, class: usize, held_bytes: usize) -> f64 {
+        let stored = self.current[class] + self.previous[class];
+        match (held_bytes, stored) {
+            (0, _) => 0.0,
+            (_, 0) => f64::INFINITY,
+            _ => held_bytes as f64 * (self.current_total + self.previous_total) as f64 / stored as f64,
+        }
+    }
+}
+
+impl Rebalance {
+    /// For a partition with this many classes and bytes of memory.
+    pub(super) fn new(classes: usize, memory_bytes: usize) -> Self {
+        let stores = Stores {
+            window_bytes: (memory_bytes as u64 / 2).max(WINDOW_BYTES_MIN),
+            current: vec![0; classes],
+            current_total: 0,
+            previous: vec![0; classes],
+            previous_total: 0,
+        };
+        Self {
+            span: 0,
+            donor: 0,
+            cursor: 0,
+            owed: 0,
+            borrower: 0,
+            stepped: 0,
+            source: (0, false),
+            patience: 0,
+            stores,
+            tally: Tally::default(),
+        }
+    }
+
+    /// An item of a class has been stored.
+    #[inline]
+    pub(super) fn note_store(&mut self, class: usize, bytes: usize) {
+        self.stores.note(class, bytes);
+    }
+}
+
+impl Partition {
+    /// Whether memory follows the need.
+    #[inline]
+    pub(super) fn is_elastic(&self) -> bool {
+        self.shared.config.is_elastic(&self.tuning)
+    }
+
+    /// Works towards memory for a class that is full and wants `bytes` more: one bounded step.
+    pub(super) fn rebalance(&mut self, class: usize, bytes: usize, now: Now) -> Freed {
+        if self.rebalance.span == 0 {
+            match self.choose_source(class, bytes, now) {
+                0 => return Freed::Nothing,
+                donor if self.spans.count(donor) == 0 => return self.evict_large(donor, bytes, now),
+                donor if !self.start_emptying(donor) => return Freed::Nothing,
+                _ => {}
+            }
+        }
+        self.empty_step(bytes, now)
+    }
+
+    /// A slot from memory of a colder class, borrowed or freed at once.
+    pub(super) fn allocate_colder(&mut self, class: usize, bin: usize, now: Now) -> Option<ItemId> {
+        if !self.is_elastic() || self.rebalance.span != 0 || self.rebalance.owed > 0 {
+            return None;
+        }
+        let row = self.shared.bins.row(class);
+        let (bytes, slot_bytes) = (row.span_bytes(bin), row.slot_bytes(bin));
+        match self.choose_source(class, slot_bytes, now) {
+            0 => return None,
+            donor if self.spans.count(donor) == 0 => {
+                let is_freed = self.evict_large(donor, bytes, now) == Freed::Some;
+                return if is_freed { self.allocate_span(class, bin) } else { None };
+            }
+            donor if !self.start_emptying(donor) => return None,
+            _ => {}
+        }
+        self.borrow(class, bin)
+    }
+
+    /// A slot for a class that has none of the right size and none to evict: from a span of its own that is emptied, or if
+    /// it has none, of another.
+    pub(super) fn allocate_other(&mut self, class: usize, bin: usize, now: Now) -> Option<ItemId> {
+        let row = self.shared.bins.row(class);
+        let (bytes, slot_bytes) = (row.span_bytes(bin), row.slot_bytes(bin));
+        for _ in 0..SPANS_MAX {
+            self.finish_emptying(now);
+            if let Some(id) = self.allocate_span(class, bin) {
+                return Some(id);
+            }
+            let source = match self.spans.count(class) {
+                0 if self.is_elastic() => self.choose_source(class, slot_bytes, now),
+                0 => 0,
+                _ => class,
+            };
+            if source == 0 {
+                return None;
+            }
+            if self.spans.count(source) == 0 {
+                self.evict_large(source, bytes, now);
+            } else if !self.start_emptying(source) {
+                return None;
+            } else if let Some(id) = self.borrow(class, bin) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Goes on with the span being emptied, if there is one, on behalf of a store of `bytes`.
+    #[inline]
+    pub(super) fn pay(&mut self, bytes: usize, now: Now) {
+        if self.rebalance.span != 0 || (self.rebalance.owed > 0 && self.start_next(now)) {
+            self.empty_step(bytes, now);
+        }
+    }
+
+    /// Begins with a further span for what is owed: of the same class while it is the colder one, else of the borrower.
+    #[cold]
+    fn start_next(&mut self, now: Now) -> bool {
+        let Rebalance { donor, borrower, .. } = self.rebalance;
+        let is_elastic = self.is_elastic();
+        let is_started = (is_elastic && self.is_colder(donor, borrower, now) && self.start_emptying(donor))
+            || self.start_emptying(borrower);
+        if !is_started {
+            self.rebalance.owed = 0;
+        }
+        is_started
+    }
+
+    /// In idle turns: goes on with a span that no store has worked at for a while.
+    pub(super) fn pay_idly(&mut self, now: Now) -> bool {
+        let is_busy = self.rebalance.span != 0 || self.rebalance.owed > 0;
+        let is_due = is_busy && now.seconds > self.rebalance.stepped.saturating_add(1);
+        if is_due {
+            let stepped = self.rebalance.stepped;
+            self.pay(usize::MAX / WORK_FACTOR, now);
+            self.rebalance.stepped = stepped;
+        }
+        is_due
+    }
+
+    /// The class to take from for a full class that wants `bytes` for an item, 0 for none.
+    fn choose_source(&mut self, class: usize, bytes: usize, now: Now) -> usize {
+        if self.rebalance.patience == 0 {
+            self.rebalance.patience = PATIENCE_BYTES;
+            self.rebalance.source = match self.slack_class() {
+                0 => (self.coldest_class(now), false),
+                slack => (slack, true),
+            };
+        }
+        self.rebalance.patience = self.rebalance.patience.saturating_sub(bytes.max(PATIENCE_STEP_BYTES));
+        let (source, has_slack) = self.rebalance.source;
+        if source == 0 || !(has_slack || (source != class && self.is_colder(source, class, now))) {
+            return 0;
+        }
+        source
+    }
+
+    /// A class whose free slots are worth more than a span for each size of slot and an eighth of its spans: some of its
+    /// spans can be emptied into others.
+    fn slack_class(&self) -> usize {
+        let has_slack = |&class: &usize| {
+            let spans = self.spans.count(class);
+            let sizes = self.shared.bins.row(class).shares(spans);
+            spans > 0 && self.spans.free_bytes(class) > self.spans.bytes(class) / spans * (sizes + spans / 8)
+        };
+        (1..self.classes.len()).find(has_slack).unwrap_or(0)
+    }
+
+    fn coldest_class(&self, now: Now) -> usize {
+        let mut coldest = (0, Coldness::EMPTY);
+        for class in 1..self.classes.len() {
+            if let Some(coldness) = self.coldness(class, now)
+                && (coldest.0 == 0 || Self::is_before(coldness, coldest.1))
+            {
+                coldest = (class, coldness);
+            }
+        }
+        coldest.0
+    }
+
+    fn is_before(one: Coldness, other: Coldness) -> bool {
+        if one.age.abs_diff(other.age) < SECONDS_APART { one.turnover > other.turnover } else { one.age > other.age }
+    }
+
+    fn is_colder(&self, source: usize, class: usize, now: Now) -> bool {
+        let Some(coldness) = self.coldness(source, now) else {
+            // Nothing is in it; its spans cost no eviction.
+            return true;
+        };
+        let own = self.coldness(class, now).unwrap_or(Coldness::EMPTY);
+        coldness.is_colder_than(own, self.tuning.automove_ratio)
+    }
+
+    /// `None` for a class without items.
+    fn coldness(&self, class: usize, now: Now) -> Option<Coldness> {
+        let time = self.victim_time(class)?;
+        let turnover = self.rebalance.stores.turnover(class, self.classes[class].bytes());
+        Some(Coldness { age: now.seconds.saturating_sub(time), turnover })
+    }
+
+    fn borrow(&mut self, class: usize, bin: usize) -> Option<ItemId> {
+        let id = self.borrow_span(class, bin)?;
+        self.rebalance.owed += self.spans.size(id);
+        self.rebalance.borrower = class;
+        Some(id)
+    }
+
+    /// Begins with the emptiest span of a class.
+    fn start_emptying(&mut self, donor: usize) -> bool {
+        let Some(facts) = self.spans.emptiest(donor) else { return false };
+        self.spans.start_leaving(facts.span);
+        (self.rebalance.span, self.rebalance.donor, self.rebalance.cursor) = (facts.span, donor, 0);
+        true
+    }
+
+    /// Moves, throws away or evicts some items of the span being emptied, for a store of `bytes`.
+    fn empty_step(&mut self, bytes: usize, now: Now) -> Freed {
+        self.rebalance.stepped = now.seconds;
+        let row = self.shared.bins.row(self.rebalance.donor);
+        let work = (bytes * WORK_FACTOR / row.slot_bytes(0)).clamp(WORK_MIN, WORK_MAX);
+        let mut tally = std::mem::take(&mut self.rebalance.tally);
+        let freed = self.empty_items(work, now, &mut tally);
+        self.rebalance.tally = tally;
+        freed
+    }
+
+    fn empty_items(&mut self, work: usize, now: Now, tally: &mut Tally) -> Freed {
+        let (span, donor) = (self.rebalance.span, self.rebalance.donor);
+        for _ in 0..work {
+            let Some(id) = self.spans.next_live(span, self.rebalance.cursor) else {
+                self.rebalance.span = 0;
+                return self.give_up(span);
+            };
+            self.rebalance.cursor = id.slot();
+            let is_done = match self.rescue_step(id, now, tally) {
+                Rescue::Done => true,
+                Rescue::Pinned => false,
+                Rescue::NoSlot => self.evict_from(donor, now),
+            };
+            if !is_done {
+                self.spans.stop_leaving(span);
+                self.rebalance.span = 0;
+                self.rebalance.source = (0, false);
+                return Freed::Nothing;
+            }
+        }
+        Freed::NotYet
+    }
+
+    /// Empties the rest of the span being emptied at once.
+    fn finish_emptying(&mut self, now: Now) {
+        for _ in 0..STEPS_MAX {
+            if self.rebalance.span == 0 {
+                return;
+            }
+            self.empty_step(usize::MAX / WORK_FACTOR, now);
+        }
+        let span = self.rebalance.span;
+        if span != 0 {
+            self.rebalance.span = 0;
+            if self.empty_span(span, now) {
+                self.give_up(span);
+            }
+        }
+    }
+
+    /// Gives up the memory of the span that has been emptied.
+    fn give_up(&mut self, span: usize) -> Freed {
+        let Some(bytes) = self.release_span(span) else { return Freed::Nothing };
+        self.shared.budget.give_back(self.rebalance.donor, bytes);
+        self.rebalance.owed = self.rebalance.owed.saturating_sub(bytes);
+        Freed::Some
+    }
+
+    /// Evicts large values of a class until chunks worth `bytes` are free, or some.
+    fn evict_large(&mut self, donor: usize, bytes: usize, now: Now) -> Freed {
+        for _ in 0..LARGE_VICTIMS_MAX {
+            if !self.evict_from(donor, now) {
+                return Freed::Nothing;
+            }
+            if self.shared.chunks.release_any(bytes) {
+                return Freed::Some;
+            }
+        }
+        Freed::NotYet
+    }
+
+    /// Empties a span at once, for a store that has no other way: what has no other slot is evicted. False when a pinned
+    /// item stays.
+    pub(super) fn empty_span(&mut self, span: usize, now: Now) -> bool {
+        self.spans.start_leaving(span);
+        let mut tally = std::mem::take(&mut self.rebalance.tally);
+        let mut is_empty = true;
+        let mut from = 0;
+        while let Some(id) = self.spans.next_live(span, from) {
+            match self.rescue_step(id, now, &mut tally) {
+                Rescue::Done => {}
+                Rescue::NoSlot => self.evict(id, now),
+                Rescue::Pinned => {
+                    self.spans.stop_leaving(span);
+                    is_empty = false;
+                    break;
+                }
+            }
+            from = id.slot() + 1;
+        }
+        self.rebalance.tally = tally;
+        is_empty
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(one: (u32, f64), other: (u32, f64), is_colder: bool) {
+        let coldness = |(age, turnover)| Coldness { age, turnover };
+        assert_eq!(coldness(one).is_colder_than(coldness(other), 0.8), is_colder, "{one:?} {other:?}");
+    }
+
+    #[test]
+    fn older_is_colder_and_equal_times_are_told_apart_by_turnover() {
+        check((10, 1.0), (3, 9.0), true);
+        check((3, 9.0), (10, 1.0), false);
+        // By less than the ratio.
+        check((100, 1.0), (90, 1.0), false);
+        check((100, 1.0), (79, 1.0), true);
+        // Equal times.
+        check((1, 3.0), (0, 1.0), true);
+        check((0, 3.0), (1, 1.0), true);
+        check((0, 1.5), (0, 1.0), false);
+        check((0, f64::INFINITY), (0, 1.0), true);
+        check((0, 1.0), (0, 0.0), true);
+        check((0, 0.0), (0, 0.0), false);
+    }
+
+    #[test]
+    fn a_class_without_stores_is_never_replaced() {
+        let mut rebalance = Rebalance::new(3, 0);
+        rebalance.note_store(1, 3 << 20);
+        assert_eq!(rebalance.stores.turnover(1, 1 << 20), f64::from(1 << 20));
+        assert_eq!(rebalance.stores.turnover(2, 1), f64::INFINITY);
+        rebalance.note_store(2, 1 << 20);
+        assert_eq!(rebalance.stores.turnover(2, 1 << 20), f64::from(4 << 20));
+        assert_eq!(rebalance.stores.turnover(2, 0), 0.0);
+        // Two windows on, what was stored before no longer counts.
+        rebalance.note_store(2, 4 << 20);
+        rebalance.note_store(2, 4 << 20);
+        assert_eq!(rebalance.stores.turnover(1, 1), f64::INFINITY);
+    }
+}
