@@ -53,6 +53,9 @@ struct State {
     used: Vec<usize>,
     /// Sum of `used`.
     used_total: usize,
+    /// What the elastic rules allow after the limit was lowered, until the mover has given the difference back, page by
+    /// page: stores go on in the memory that they evict from.
+    ceiling: usize,
     /// Free pages that belong to no class.
     pool: usize,
     /// Pages that went from a class to another as labels.
@@ -115,7 +118,7 @@ impl State {
     }
 
     fn room(&self) -> usize {
-        if self.is_elastic { self.capacity().saturating_sub(self.used_total) } else { usize::MAX }
+        if self.is_elastic { self.capacity().max(self.ceiling).saturating_sub(self.used_total) } else { usize::MAX }
     }
 
     /// A page for a class that has none with room, by the fixed rules.
@@ -215,6 +218,7 @@ impl Budget {
             pages: vec![0; classes],
             used: vec![0; classes],
             used_total: 0,
+            ceiling: 0,
             pool: 0,
             followed: 0,
             spare: BTreeMap::new(),
@@ -363,8 +367,10 @@ impl Budget {
         } else if !state.is_full() {
             state.pool += 1;
         } else {
+            state.ceiling = state.ceiling.saturating_sub(PAGE_MEMORY_BYTES);
             state.trim(0);
         }
+        self.show(state);
         true
     }
 
@@ -379,6 +385,7 @@ impl Budget {
     pub fn set_limit(&self, bytes: usize) {
         let state = &mut *self.state.lock();
         state.limit_bytes = bytes;
+        state.ceiling = state.used_total;
         while state.pool > 0 && state.malloced() > state.page_limit() {
             state.pool -= 1;
         }
