@@ -293,6 +293,10 @@ impl Client {
     }
 
     fn take_reply(&mut self, asked: Asked) -> Result<(), String> {
+        if let Asked::Set { key, .. } | Asked::Cas { key, .. } | Asked::Delete { key } = &asked {
+            // What an earlier gets of the same pipeline said is old now.
+            self.cas_ids.remove(key);
+        }
         match asked {
             Asked::Get { key } => {
                 let found = self.take_value(&key)?;
