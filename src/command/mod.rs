@@ -6,6 +6,7 @@
 //! | `session` | the conversation: which protocol, what is unfinished |
 //! | `text`, `binary/` | finds the family of a request; those of the binary protocol are inside `binary/` |
 //! | `retrieval` | get gets gat gats |
+//! | `sets` | runs of plain sets |
 //! | `storage` | set add replace append prepend cas, and the data of ms |
 //! | `arithmetic`, `removal` | incr decr; delete touch |
 //! | `meta/` | mg ms md ma me |
@@ -13,6 +14,7 @@
 //! | `statistics/` | stats |
 //! | `dump`, `watch`, `login` | cachedump metadump mgdump; watch; `-Y` |
 //! | `apply`, `join`, `room` | what all protocols' stores and deltas do to an item; where a value goes |
+//! | `lookahead` | the items of requests that wait behind one, looked for together |
 //! | `output` | the reply queue |
 //! | `event_lines`, `verbose` | what watchers and `-vv` see of commands |
 //! | `service` | what commands may reach |
@@ -23,7 +25,6 @@ pub mod binary;
 pub mod dump;
 pub mod event_lines;
 pub mod login;
-mod lookahead;
 pub mod meta;
 pub mod output;
 pub mod service;
@@ -33,6 +34,7 @@ pub mod watch;
 
 mod arithmetic;
 mod join;
+mod lookahead;
 mod removal;
 mod retrieval;
 mod room;
