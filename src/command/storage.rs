@@ -57,7 +57,7 @@ pub(super) fn execute(
 
 /// Executes a storage command whose line is read.
 #[inline]
-pub(super) fn execute_line(
+fn execute_line(
     mode: Mode,
     line: &StorageLine<'_>,
     behind: &[u8],
@@ -91,7 +91,7 @@ pub(super) fn set(
     context: &mut Context<'_>,
 ) {
     record(line.key, context);
-    classic_request(Mode::Set, line, line.key, context).store(NewValue::Bytes(data), hash, hint, output, context);
+    classic_request(Mode::Set, line, line.key, context).store_at(NewValue::Bytes(data), hash, hint, output, context);
 }
 
 #[inline]
@@ -109,10 +109,7 @@ fn execute_inline(
     record(line.key, context);
     let request = classic_request(mode, line, line.key, context);
     match block.strip_suffix(ENDING) {
-        Some(data) => {
-            let hash = context.service.store.hash(line.key);
-            request.store(NewValue::Bytes(data), hash, Hint::NONE, output, context);
-        }
+        Some(data) => request.store(NewValue::Bytes(data), output, context),
         None => request.refuse_data(line.value_bytes, output, context),
     }
     Step::Done { data_bytes }
@@ -137,8 +134,14 @@ fn classic_request<K>(mode: Mode, line: &StorageLine<'_>, key: K, context: &Cont
 }
 
 impl<K: AsRef<[u8]>> Classic<K> {
+    fn store(&self, value: NewValue<'_>, output: &mut Output, context: &mut Context<'_>) {
+        let hash = context.service.store.hash(self.key.as_ref());
+        self.store_at(value, hash, Hint::NONE, output, context);
+    }
+
+    /// [`Classic::store`] for a key whose hash is known, and perhaps where its item is.
     #[inline]
-    fn store(&self, value: NewValue<'_>, hash: KeyHash, hint: Hint, output: &mut Output, context: &mut Context<'_>) {
+    fn store_at(&self, value: NewValue<'_>, hash: KeyHash, hint: Hint, output: &mut Output, context: &mut Context<'_>) {
         let key = self.key.as_ref();
         let request = StoreRequest {
             mode: self.mode,
@@ -251,10 +254,7 @@ enum Target {
 impl Target {
     fn store(&self, value: NewValue<'_>, output: &mut Output, context: &mut Context<'_>) {
         match self {
-            Target::Classic(request) => {
-                let hash = context.service.store.hash(request.key.as_ref());
-                request.store(value, hash, Hint::NONE, output, context);
-            }
+            Target::Classic(request) => request.store(value, output, context),
             Target::Meta { set, key } => {
                 meta::store(set, key.as_slice(), value, output, context);
             }

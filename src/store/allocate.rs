@@ -90,44 +90,30 @@ impl Partition {
 
     /// A slot of a new span, if the class may have more memory.
     pub(super) fn allocate_span(&mut self, class: usize, bin: usize) -> Option<ItemId> {
-        let (span_bin, bytes) = self.span_for(class, bin)?;
-        if class != 0 && !self.take_budget(class, bytes) {
-            return None;
-        }
-        self.add_span(class, bin, (span_bin, bytes))
+        self.new_span(class, bin, |partition, bytes| class == 0 || partition.take_budget(class, bytes))
     }
 
     /// A slot of a new span that the class borrows.
     pub(super) fn borrow_span(&mut self, class: usize, bin: usize) -> Option<ItemId> {
-        let (span_bin, bytes) = self.span_for(class, bin)?;
-        if !self.shared.budget.borrow(class, bytes) {
-            return None;
-        }
-        self.add_span(class, bin, (span_bin, bytes))
+        self.new_span(class, bin, |partition, bytes| partition.shared.budget.borrow(class, bytes))
     }
 
     /// A slot of a new span for a class that would otherwise fail, within its first page.
     fn first_span(&mut self, class: usize, bin: usize) -> Option<ItemId> {
-        let (span_bin, bytes) = self.span_for(class, bin)?;
-        if !self.shared.budget.take_first(class, bytes) {
-            return None;
-        }
-        self.add_span(class, bin, (span_bin, bytes))
+        self.new_span(class, bin, |partition, bytes| partition.shared.budget.take_first(class, bytes))
     }
 
-    /// Bin and size of the span to add for items of a bin; `None` when no further span can be named.
-    fn span_for(&self, class: usize, bin: usize) -> Option<(usize, usize)> {
+    /// A slot of a new span for items of a bin, if `take` gets so many bytes for it, and a further span can be named.
+    fn new_span(&mut self, class: usize, bin: usize, take: impl FnOnce(&Self, usize) -> bool) -> Option<ItemId> {
         if !self.spans.has_number() {
             return None;
         }
         let row = self.shared.bins.row(class);
         let span_bin = self.spans.choose_bin(row, class, bin);
-        Some((span_bin, row.span_bytes(span_bin)))
-    }
-
-    /// A slot of a new span, whose memory the class has taken.
-    fn add_span(&mut self, class: usize, bin: usize, (span_bin, bytes): (usize, usize)) -> Option<ItemId> {
-        let slot_bytes = self.shared.bins.row(class).slot_bytes(span_bin);
+        let (bytes, slot_bytes) = (row.span_bytes(span_bin), row.slot_bytes(span_bin));
+        if !take(self, bytes) {
+            return None;
+        }
         match self.take_part(class, bytes, slot_bytes) {
             Some(part) => {
                 self.spans.add(part, class, span_bin, slot_bytes);

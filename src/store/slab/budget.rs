@@ -2,8 +2,10 @@
 //!
 //! Users see memory in pages of 1 MiB that belong to slab classes, as in memcached. Here a page is an amount, not a
 //! place: a class that owns `n` pages may use `n` MiB, in spans of slots (many, spread over partitions) and in chunks of
-//! large values. The rules for giving out pages are memcached's: from the pool; below the limit; and the first page of a
-//! class even above it.
+//! large values. There are two sets of rules. The fixed ones are memcached's: pages come from the pool; below the limit; and
+//! the first page of a class even above it. By the elastic ones, while memory follows the need (see
+//! [`rebalance`](super::super::rebalance)), the bytes of all classes together are limited, and pages are labels that go
+//! where the bytes are.
 //!
 //! What is beside the items: memcached takes a hash table, chunk ends and thread structures on top of the limit, 2 to 8
 //! percent of it. Here a page stands for a little more than 1 MiB, and the indexes of the partitions may have
