@@ -7,7 +7,7 @@ use crate::base::hash::KeyHash;
 use crate::protocol::text::number::c_u64;
 use crate::stats::events::class;
 use crate::store::value::{NewValue, Value};
-use crate::store::{Entry, Found, Hint, Marks, NewItem, StoreError};
+use crate::store::{Entry, Found, Marks, NewItem, StoreError};
 
 use super::service::Context;
 use super::{event_lines, join};
@@ -110,12 +110,12 @@ impl StoreOutcome {
 /// Counts `cmd_set` and the cas counters; leaves `store_no_memory` to the caller, since binary does not count it.
 pub fn store(request: StoreRequest<'_>, context: &mut Context<'_>) -> StoreOutcome {
     let hash = context.service.store.hash(request.key);
-    store_at(request, hash, Hint::NONE, context)
+    store_at(request, hash, context)
 }
 
-/// [`store`] for a key whose hash is known, and perhaps where its item is.
+/// [`store`] for a key whose hash is known.
 #[inline]
-pub fn store_at(request: StoreRequest<'_>, hash: KeyHash, hint: Hint, context: &mut Context<'_>) -> StoreOutcome {
+pub fn store_at(request: StoreRequest<'_>, hash: KeyHash, context: &mut Context<'_>) -> StoreOutcome {
     let service = context.service;
     let (mode, key, exptime) = (request.mode, request.key, request.exptime);
     let item_bytes = service.store.item_bytes(key.len(), request.value.len(), request.flags);
@@ -123,7 +123,7 @@ pub fn store_at(request: StoreRequest<'_>, hash: KeyHash, hint: Hint, context: &
     let outcome = if mode.is_joining() {
         join::join(request, hash, class_id, context)
     } else {
-        context.visit_at(key, hash, hint, |entry| {
+        context.visit_hashed(key, hash, |entry| {
             entry.class_counters(class_id).cmd_set += 1;
             place(entry, request)
         })

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `session` | the conversation: which protocol, what is unfinished |
 //! | `text`, `binary/` | finds the family of a request; those of the binary protocol are inside `binary/` |
-//! | `retrieval` | get gets gat gats |
+//! | `retrieval`, `batch` | get gets gat gats; several keys at a time |
 //! | `sets` | runs of plain sets |
 //! | `storage` | set add replace append prepend cas, and the data of ms |
 //! | `arithmetic`, `removal` | incr decr; delete touch |
@@ -33,6 +33,7 @@ pub mod statistics;
 pub mod watch;
 
 mod arithmetic;
+mod batch;
 mod join;
 mod lookahead;
 mod removal;

@@ -73,11 +73,19 @@ impl Output {
         if self.replies_left == 0 {
             return false;
         }
-        self.replies_left -= 1;
+        if self.replies_left != REPLIES_UNLIMITED {
+            self.replies_left -= 1;
+        }
         if self.boundaries.is_some() {
             self.add_boundary();
         }
         true
+    }
+
+    /// Whether replies may be appended without saying where each begins.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.boundaries.is_none() && self.replies_left == REPLIES_UNLIMITED
     }
 
     /// An empty queue that keeps where responses begin. It is sent as a whole and then cleared.
@@ -237,7 +245,7 @@ impl Output {
     }
 }
 
-/// More than one turn can begin.
+/// Any number.
 const REPLIES_UNLIMITED: u32 = u32::MAX;
 
 /// A position in an [`Output`].

@@ -1,7 +1,8 @@
 //! get, gets, gat and gats: values of any number of keys.
 //!
-//! Keys are taken from the line in batches, so that the store can fetch the memory of all of them at once. A long list
-//! stops when its turn's share is used up and goes on in a later turn.
+//! Keys are taken from the line in batches, and a batch is answered by one visit to each partition. What that cannot do
+//! (large values, `gat`, while somebody watches) is answered key by key. A long list stops when its turn's share is used up
+//! and goes on in a later turn.
 
 use crate::base::hash::KeyHash;
 use crate::base::key;
@@ -9,15 +10,14 @@ use crate::protocol::text::classic;
 use crate::protocol::text::line::{next_token, skip_spaces};
 use crate::protocol::text::reply;
 use crate::stats::events::class;
-use crate::store::{Entry, Hint, ItemView};
+use crate::store::value::Value;
+use crate::store::{BATCH_KEYS, Entry, ItemView};
 
+use super::batch::Batch;
 use super::output::Output;
-use super::service::Context;
+use super::service::{Context, Service};
 use super::session::OUTPUT_BYTES_MAX;
 use super::verbose;
-
-/// Keys hashed and fetched together.
-const BATCH_KEYS: usize = 16;
 
 /// A plain get.
 const PLAIN: Lookup = Lookup { deadline: None, has_cas: false, is_resumed: false };
@@ -78,20 +78,22 @@ pub(super) fn answer_gets(input: &[u8], requests_max: u32, output: &mut Output, 
 fn answer_batch(input: &[u8], requests_max: u32, output: &mut Output, context: &mut Context<'_>) -> Answered {
     let mut batch = Batch::new();
     let mut rest = input;
-    while batch.count < BATCH_KEYS.min(requests_max as usize)
+    while batch.count() < BATCH_KEYS.min(requests_max as usize)
         && let Some((key, bytes)) = classic::single_get(rest)
     {
         rest = &rest[bytes..];
         batch.add(key, rest.len(), context);
     }
-    batch.locate(context);
+    batch.answer_together(PLAIN.has_cas, true, output, context);
     let mut answered = Answered::default();
-    for index in 0..batch.count {
-        if output.pending() >= OUTPUT_BYTES_MAX || !output.begin_reply() {
-            break;
+    for index in 0..batch.count() {
+        if !batch.push_answer(index, output, context) {
+            if output.pending() >= OUTPUT_BYTES_MAX || !output.begin_reply() {
+                break;
+            }
+            one(PLAIN, batch.wanted(index), true, output, context);
         }
-        one(PLAIN, batch.wanted(index), true, output, context);
-        answered = Answered { bytes: input.len() - batch.left[index], requests: index as u32 + 1 };
+        answered = Answered { bytes: input.len() - batch.left(index), requests: index as u32 + 1 };
     }
     answered
 }
@@ -113,26 +115,31 @@ fn many(lookup: Lookup, keys: &[u8], output: &mut Output, context: &mut Context<
     let mut looked_up = 0;
     loop {
         let mut batch = Batch::take(&mut rest, context);
-        batch.locate(context);
-        for index in 0..batch.count {
+        if lookup.deadline.is_none() {
+            batch.answer_together(lookup.has_cas, false, output, context);
+        }
+        for index in 0..batch.count() {
+            if batch.push_answer(index, output, context) {
+                continue;
+            }
             let is_first = looked_up == 0 && index == 0;
             if !is_first && !output.begin_reply() {
                 return Looked::NoReplies;
             }
             if output.pending() >= OUTPUT_BYTES_MAX {
-                let left = batch.left[index] + batch.keys[index].len();
+                let left = batch.left(index) + batch.wanted(index).key.len();
                 return pause(lookup, keys, left);
             }
             one(lookup, batch.wanted(index), false, output, context);
         }
-        if batch.has_bad_key {
+        if batch.has_bad_key() {
             return Looked::BadKey;
         }
         if skip_spaces(rest).is_empty() {
             output.push(reply::END);
             return Looked::Done;
         }
-        looked_up += batch.count;
+        looked_up += batch.count();
         if looked_up >= KEYS_PER_TURN_MAX {
             return pause(lookup, keys, rest.len());
         }
@@ -159,80 +166,18 @@ fn pause(lookup: Lookup, keys: &[u8], left: usize) -> Looked {
     }
 }
 
-/// Some keys in a row.
-struct Batch<'a> {
-    keys: [&'a [u8]; BATCH_KEYS],
-    hashes: [KeyHash; BATCH_KEYS],
-    hints: [Hint; BATCH_KEYS],
-    /// Bytes of the list behind each key.
-    left: [usize; BATCH_KEYS],
-    /// count <= BATCH_KEYS
-    count: usize,
-    /// The key behind these is too long.
-    has_bad_key: bool,
-}
-
-impl<'a> Batch<'a> {
-    fn new() -> Self {
-        Self {
-            keys: [&[]; BATCH_KEYS],
-            hashes: [KeyHash(0); BATCH_KEYS],
-            hints: [Hint::NONE; BATCH_KEYS],
-            left: [0; BATCH_KEYS],
-            count: 0,
-            has_bad_key: false,
-        }
-    }
-
-    /// Takes keys off the front of a list.
-    fn take(rest: &mut &'a [u8], context: &Context<'_>) -> Self {
-        let mut batch = Self::new();
-        while batch.count < BATCH_KEYS {
-            let key = next_token(rest);
-            if key.is_empty() {
-                break;
-            }
-            if !key::is_valid(key) {
-                batch.has_bad_key = true;
-                break;
-            }
-            batch.add(key, rest.len(), context);
-        }
-        batch
-    }
-
-    #[inline]
-    fn add(&mut self, key: &'a [u8], left: usize, context: &Context<'_>) {
-        self.keys[self.count] = key;
-        self.hashes[self.count] = context.service.store.hash(key);
-        self.left[self.count] = left;
-        self.count += 1;
-    }
-
-    /// Looks for all items at once.
-    fn locate(&mut self, context: &Context<'_>) {
-        if self.count > 1 {
-            context.service.store.locate(&self.hashes[..self.count], &mut self.hints);
-        }
-    }
-
-    /// What to look up for a key of the batch.
-    fn wanted(&self, index: usize) -> Wanted<'a> {
-        Wanted { key: self.keys[index], hash: self.hashes[index], hint: self.hints[index] }
-    }
-}
-
 /// A key to be looked up.
 #[derive(Clone, Copy)]
-struct Wanted<'a> {
-    key: &'a [u8],
-    hash: KeyHash,
-    hint: Hint,
+pub(super) struct Wanted<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Its hash.
+    pub hash: KeyHash,
 }
 
 impl<'a> Wanted<'a> {
     fn new(key: &'a [u8], context: &Context<'_>) -> Self {
-        Self { key, hash: context.service.store.hash(key), hint: Hint::NONE }
+        Self { key, hash: context.service.store.hash(key) }
     }
 }
 
@@ -240,18 +185,22 @@ impl<'a> Wanted<'a> {
 #[inline(always)]
 fn one(lookup: Lookup, wanted: Wanted<'_>, is_last: bool, output: &mut Output, context: &mut Context<'_>) {
     let service = context.service;
-    if lookup.deadline.is_some() || service.events.is_watched(class::FETCHERS) || service.prefixes.is_enabled() {
+    if lookup.deadline.is_some() || is_observed(service) {
         return one_observed(lookup, wanted, is_last, output, context);
     }
-    let Wanted { key, hash, hint } = wanted;
-    let hit = service.store.get(key, hash, hint, context.now, |item| {
-        write_value(key, item, lookup.has_cas, is_last, output);
-    });
+    let Wanted { key, hash } = wanted;
+    let hit = service.store.get(key, hash, context.now, |item| write_value(key, item, lookup.has_cas, is_last, output));
     if hit.is_none() {
         push_end(is_last, output);
     } else if verbose::is_on() {
         verbose::sending_key(context.descriptor, key);
     }
+}
+
+/// Whether somebody watches or counts lookups.
+#[inline]
+pub(super) fn is_observed(service: &Service) -> bool {
+    service.events.is_watched(class::FETCHERS) || service.prefixes.is_enabled()
 }
 
 /// [`one`] for gat and gats, and while somebody watches or counts lookups.
@@ -296,20 +245,44 @@ pub(super) fn touch(entry: &mut Entry<'_>, deadline: u32) {
 
 #[inline(always)]
 fn write_value(key: &[u8], item: &ItemView<'_>, has_cas: bool, is_last: bool, output: &mut Output) {
+    if !write_inline(key, item, has_cas, is_last, output.bytes()) {
+        write_large(key, item, has_cas, output);
+        push_end(is_last, output);
+    }
+}
+
+/// Writes an inline value, or nothing and says false when it is a large one.
+#[inline(always)]
+pub(super) fn write_inline(key: &[u8], item: &ItemView<'_>, has_cas: bool, is_last: bool, out: &mut Vec<u8>) -> bool {
     match item.plain_value() {
-        Some(value) if !has_cas => reply::plain_value(key, value, is_last, output.bytes()),
-        _ => write_any_value(item, has_cas, is_last, output),
+        Some(value) if !has_cas => {
+            reply::plain_value(key, value, is_last, out);
+            true
+        }
+        _ => write_any_inline(key, item, has_cas, is_last, out),
     }
 }
 
 #[inline(never)]
-fn write_any_value(item: &ItemView<'_>, has_cas: bool, is_last: bool, output: &mut Output) {
+fn write_any_inline(key: &[u8], item: &ItemView<'_>, has_cas: bool, is_last: bool, out: &mut Vec<u8>) -> bool {
+    let Value::Inline(value) = item.value() else {
+        return false;
+    };
+    reply::value_header(key, item.flags(), value.len(), has_cas.then(|| item.cas()), out);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+    if is_last {
+        out.extend_from_slice(reply::END);
+    }
+    true
+}
+
+#[inline(never)]
+fn write_large(key: &[u8], item: &ItemView<'_>, has_cas: bool, output: &mut Output) {
     let value = item.value();
-    let cas = if has_cas { Some(item.cas()) } else { None };
-    reply::value_header(item.key(), item.flags(), value.len(), cas, output.bytes());
+    reply::value_header(key, item.flags(), value.len(), has_cas.then(|| item.cas()), output.bytes());
     output.push_value(value);
     output.push(b"\r\n");
-    push_end(is_last, output);
 }
 
 #[inline(always)]

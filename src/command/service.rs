@@ -223,6 +223,8 @@ pub struct Context<'a> {
 pub struct Scratch {
     /// For joining values.
     pub(super) joined: Vec<u8>,
+    /// Values whose turn in the output has not come.
+    pub(super) replies: Vec<u8>,
     /// Requests looked at before their turn.
     pub(super) lookahead: Lookahead,
 }

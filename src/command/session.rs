@@ -18,11 +18,11 @@ use crate::protocol::binary::header::REQUEST_MAGIC;
 use crate::protocol::text::line::{self, Found};
 use crate::protocol::text::meta;
 use crate::stats::connections::ConnectionState;
+use crate::store::BATCH_KEYS;
 
 use super::binary::BinaryState;
 use super::dump::Dump;
 use super::login::Login;
-use super::lookahead;
 use super::output::{Mark, Output};
 use super::retrieval::{self, Answered, Looked, Lookup};
 use super::service::{Context, ProtocolChoice};
@@ -210,7 +210,7 @@ impl Session {
         }
         let behind = rest.get(bytes..).unwrap_or_default();
         if text.first() == Some(&b'm') && behind.first() == Some(&b'm') && context.scratch.lookahead.is_used_up() {
-            let requests = (turn.requests_left as usize).min(lookahead::REQUESTS_MAX);
+            let requests = (turn.requests_left as usize).min(BATCH_KEYS);
             context.scratch.lookahead.look(meta::keys(rest).take(requests), &context.service.store);
         }
         let line = Line { text, bytes, behind, turn: turn.mark };

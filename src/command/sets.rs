@@ -1,17 +1,16 @@
-//! Runs of plain sets whose data is all there. They are read together, so that the store can look for their items at
-//! once; what is out of the ordinary is left to [`storage`](super::storage).
+//! Runs of plain sets whose data is all there: read together and stored by one visit to each partition. What is out of
+//! the ordinary is left to [`storage`](super::storage).
 
 use crate::base::hash::KeyHash;
 use crate::protocol::text::classic::{self, StorageLine};
-use crate::store::{Fit, Hint};
+use crate::protocol::text::reply;
+use crate::stats::events::class;
+use crate::store::{BATCH_KEYS, Fit};
 
 use super::output::Output;
 use super::retrieval::Answered;
 use super::service::Context;
 use super::storage::{self, ENDING};
-
-/// Sets looked for together.
-const BATCH_SETS: usize = 16;
 
 /// A set with its data.
 #[derive(Clone, Copy)]
@@ -23,6 +22,8 @@ struct Plain<'a> {
 }
 
 impl<'a> Plain<'a> {
+    const EMPTY: Self = Self { line: StorageLine::EMPTY, data: &[], bytes: 0 };
+
     /// The set at the start of `input`; `None` unless all of it is there and it fits into a partition.
     #[inline]
     fn read(input: &'a [u8], context: &Context<'_>) -> Option<Self> {
@@ -48,15 +49,13 @@ pub(super) fn answer(input: &[u8], requests_max: u32, output: &mut Output, conte
         return Answered::default();
     }
     let hash = context.service.store.hash(set.line.key);
-    storage::set(&set.line, set.data, hash, Hint::NONE, output, context);
+    storage::set(&set.line, set.data, hash, output, context);
     Answered { bytes: set.bytes, requests: 1 }
 }
 
 fn answer_batch(input: &[u8], requests_max: u32, output: &mut Output, context: &mut Context<'_>) -> Answered {
-    let store = &context.service.store;
-    let mut sets = [None; BATCH_SETS];
-    let mut hashes = [KeyHash(0); BATCH_SETS];
-    let mut hints = [Hint::NONE; BATCH_SETS];
+    let mut sets = [Plain::EMPTY; BATCH_KEYS];
+    let mut hashes = [KeyHash(0); BATCH_KEYS];
     let mut rest = input;
     let mut count = 0;
     for (place, hash) in sets.iter_mut().zip(&mut hashes).take(requests_max as usize) {
@@ -64,18 +63,46 @@ fn answer_batch(input: &[u8], requests_max: u32, output: &mut Output, context: &
             break;
         };
         rest = &rest[set.bytes..];
-        *hash = store.hash(set.line.key);
-        *place = Some(set);
+        *hash = context.service.store.hash(set.line.key);
+        *place = set;
         count += 1;
     }
-    store.locate(&hashes[..count], &mut hints);
+    let (sets, hashes) = (&sets[..count], &hashes[..count]);
+    let stored = if output.is_plain() { store_together(sets, hashes, context) } else { 0 };
     let mut answered = Answered::default();
-    for (index, set) in sets.iter().flatten().enumerate() {
+    for (index, set) in sets.iter().enumerate() {
         if !output.begin_reply() {
             break;
         }
-        storage::set(&set.line, set.data, hashes[index], hints[index], output, context);
+        if stored & 1 << index != 0 {
+            output.push(storage::quiet(reply::STORED, set.line.is_noreply));
+        } else {
+            storage::set(&set.line, set.data, hashes[index], output, context);
+        }
         answered = Answered { bytes: answered.bytes + set.bytes, requests: answered.requests + 1 };
     }
     answered
+}
+
+/// Stores what can be stored together, one bit for each. A set that finds no memory is left to be answered in its turn, and
+/// so are those after it in its partition, or one for the same key would come first.
+fn store_together(sets: &[Plain<'_>], hashes: &[KeyHash], context: &Context<'_>) -> u32 {
+    let service = context.service;
+    if sets.len() < 2 || service.events.is_watched(class::FETCHERS | class::MUTATIONS) || service.prefixes.is_enabled()
+    {
+        return 0;
+    }
+    let (mut stored, mut is_full) = (0, false);
+    service.store.entry_batch(
+        |index| sets[index].line.key,
+        hashes,
+        context.now,
+        |index, entry| {
+            is_full = is_full || !storage::set_together(entry, &sets[index].line, sets[index].data, context);
+            if !is_full {
+                stored |= 1 << index;
+            }
+        },
+    );
+    stored
 }

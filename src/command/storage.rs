@@ -10,7 +10,7 @@ use crate::base::hash::KeyHash;
 use crate::protocol::text::classic::{self, Storage, StorageLine};
 use crate::protocol::text::reply;
 use crate::store::value::{LargeBuffer, NewValue};
-use crate::store::{Hint, StoreError};
+use crate::store::{Entry, StoreError};
 
 use super::apply::{self, Mode, StoreRequest, Stored};
 use super::event_lines;
@@ -82,16 +82,22 @@ fn execute_line(
 
 /// Executes a plain set whose data is there and fits into a partition.
 #[inline]
-pub(super) fn set(
-    line: &StorageLine<'_>,
-    data: &[u8],
-    hash: KeyHash,
-    hint: Hint,
-    output: &mut Output,
-    context: &mut Context<'_>,
-) {
+pub(super) fn set(line: &StorageLine<'_>, data: &[u8], hash: KeyHash, output: &mut Output, context: &mut Context<'_>) {
     record(line.key, context);
-    classic_request(Mode::Set, line, line.key, context).store_at(NewValue::Bytes(data), hash, hint, output, context);
+    classic_request(Mode::Set, line, line.key, context).store_at(NewValue::Bytes(data), hash, output, context);
+}
+
+/// Does what a plain set does under its key; false, as if it had not been, when there is no memory.
+#[inline]
+pub(super) fn set_together(entry: &mut Entry<'_>, line: &StorageLine<'_>, data: &[u8], context: &Context<'_>) -> bool {
+    let store = &context.service.store;
+    let request = classic_request(Mode::Set, line, line.key, context);
+    let is_stored = apply::place(entry, request.with(NewValue::Bytes(data))).stored == Stored::Stored;
+    if is_stored {
+        let class_id = store.class_of(store.item_bytes(line.key.len(), data.len(), line.flags));
+        entry.class_counters(class_id).cmd_set += 1;
+    }
+    is_stored
 }
 
 #[inline]
@@ -136,16 +142,14 @@ fn classic_request<K>(mode: Mode, line: &StorageLine<'_>, key: K, context: &Cont
 impl<K: AsRef<[u8]>> Classic<K> {
     fn store(&self, value: NewValue<'_>, output: &mut Output, context: &mut Context<'_>) {
         let hash = context.service.store.hash(self.key.as_ref());
-        self.store_at(value, hash, Hint::NONE, output, context);
+        self.store_at(value, hash, output, context);
     }
 
-    /// [`Classic::store`] for a key whose hash is known, and perhaps where its item is.
     #[inline]
-    fn store_at(&self, value: NewValue<'_>, hash: KeyHash, hint: Hint, output: &mut Output, context: &mut Context<'_>) {
-        let key = self.key.as_ref();
-        let request = StoreRequest {
+    fn with<'a>(&'a self, value: NewValue<'a>) -> StoreRequest<'a> {
+        StoreRequest {
             mode: self.mode,
-            key,
+            key: self.key.as_ref(),
             flags: self.flags,
             exptime: self.deadline,
             compare: self.compare,
@@ -153,13 +157,18 @@ impl<K: AsRef<[u8]>> Classic<K> {
             is_stale_allowed: false,
             is_binary_key: false,
             value,
-        };
-        let reply = match apply::store_at(request, hash, hint, context).stored {
+        }
+    }
+
+    /// [`Classic::store`] for a key whose hash is known.
+    #[inline]
+    fn store_at(&self, value: NewValue<'_>, hash: KeyHash, output: &mut Output, context: &mut Context<'_>) {
+        let reply = match apply::store_at(self.with(value), hash, context).stored {
             Stored::Stored => reply::STORED,
             Stored::NotStored => reply::NOT_STORED,
             Stored::Exists => reply::EXISTS,
             Stored::NotFound => reply::NOT_FOUND,
-            Stored::NoMemory => refuse(self.mode, key, StoreError::NoMemory, context),
+            Stored::NoMemory => refuse(self.mode, self.key.as_ref(), StoreError::NoMemory, context),
         };
         output.push(quiet(reply, self.is_noreply));
     }
@@ -202,7 +211,7 @@ fn refuse(mode: Mode, key: &[u8], error: StoreError, context: &Context<'_>) -> &
 }
 
 /// The reply, or nothing.
-fn quiet(reply: &'static [u8], is_noreply: bool) -> &'static [u8] {
+pub(super) fn quiet(reply: &'static [u8], is_noreply: bool) -> &'static [u8] {
     if is_noreply { b"" } else { reply }
 }
 

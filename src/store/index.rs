@@ -245,6 +245,12 @@ impl Index {
         None
     }
 
+    /// Touches the bucket of a hash.
+    #[inline]
+    pub fn touch(&self, hash: u64) -> u8 {
+        self.bucket(self.bucket_number(hash)).tags[0]
+    }
+
     /// The first item with this hash's tag, without looking at items: what a prefetch touches.
     #[inline]
     pub fn likely(&self, hash: u64) -> Option<ItemId> {

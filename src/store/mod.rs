@@ -13,6 +13,7 @@ pub mod value;
 
 mod allocate;
 mod automove;
+mod batch;
 mod chunks;
 mod dump;
 mod entry;
@@ -32,6 +33,7 @@ mod tests;
 
 use std::time::Duration;
 
+pub use batch::BATCH_KEYS;
 pub use config::{Config, Tuning};
 pub use dump::DumpCursor;
 pub use entry::{Entry, Found, Hint, ItemView, Marks, NewItem, StoreError};
@@ -233,45 +235,13 @@ impl Store {
     /// A plain get: what `read` makes of the live item under a key, with the hit or miss counted and the fetch marked.
     /// The most frequent visit, and the same as [`Store::entry`] with the steps of a get.
     #[inline(always)]
-    pub fn get<R>(
-        &self,
-        key: &[u8],
-        hash: KeyHash,
-        hint: Hint,
-        now: Now,
-        read: impl FnOnce(&ItemView<'_>) -> R,
-    ) -> Option<R> {
-        self.partition(hash).lock().get(key, hash, hint, now, read)
-    }
-
-    /// Finds out where the items of several keys probably are and touches their memory, so that the cache misses of
-    /// all of them overlap: a lock waits for the misses before it, so the keys of a partition are looked for together.
-    /// A hint spares the visit the index.
-    pub fn locate<const N: usize>(&self, hashes: &[KeyHash], hints: &mut [Hint; N]) {
-        let mut numbers = [usize::MAX; N];
-        for (number, &hash) in numbers.iter_mut().zip(hashes) {
-            *number = self.partition_number(hash);
-        }
-        for first in 0..hashes.len().min(N) {
-            let number = numbers[first];
-            if number == usize::MAX {
-                continue;
-            }
-            let partition = self.partitions[number].lock();
-            for index in first..hashes.len().min(N) {
-                if numbers[index] == number {
-                    hints[index] = partition.probable(hashes[index]);
-                }
-            }
-            let mut touched = 0;
-            for index in first..hashes.len().min(N) {
-                if numbers[index] == number {
-                    numbers[index] = usize::MAX;
-                    touched ^= partition.touch(hints[index]);
-                }
-            }
-            std::hint::black_box(touched);
-        }
+    pub fn get<R>(&self, key: &[u8], hash: KeyHash, now: Now, read: impl FnOnce(&ItemView<'_>) -> R) -> Option<R> {
+        let mut result = None;
+        self.partition(hash).lock().get(key, (hash, Hint::NONE), now, |item| {
+            result = item.map(read);
+            true
+        });
+        result
     }
 
     /// Memory for a large value ([`Fit::Large`]); may evict. `key_bytes` and `flags` as for [`Store::fit`]. Not to be

@@ -189,30 +189,34 @@ impl Partition {
         }
     }
 
-    /// A plain get: the lookup, what `read` makes of a live item, the count and the mark of the fetch.
+    /// A plain get: the lookup, what `read` makes of the live item or the miss, the count and the mark of the fetch. When
+    /// `read` says false nothing is counted or marked.
     #[inline(always)]
-    pub fn get<R>(
+    pub fn get(
         &mut self,
         key: &[u8],
-        hash: KeyHash,
-        hint: Hint,
+        (hash, hint): (KeyHash, Hint),
         now: Now,
-        read: impl FnOnce(&ItemView<'_>) -> R,
-    ) -> Option<R> {
-        let Some((id, item)) = self.find_hinted(key, hash, hint) else {
-            self.counters.get_misses += 1;
-            return None;
-        };
-        if !self.is_live(item, now) {
-            self.remove_dead(id, hash, now);
-            self.counters.get_misses += 1;
-            return None;
+        read: impl FnOnce(Option<&ItemView<'_>>) -> bool,
+    ) {
+        let found = self.find_hinted(key, hash, hint);
+        if let Some((id, item)) = found
+            && self.is_live(item, now)
+        {
+            let marks = item.marks();
+            if read(Some(&ItemView::new(self, id, item))) {
+                self.count_get_hit(id, marks);
+                self.bump(id, marks, now);
+            }
+            return;
         }
-        let marks = item.marks();
-        let result = read(&ItemView::new(self, id, item));
-        self.count_get_hit(id, marks);
-        self.bump(id, marks, now);
-        Some(result)
+        let dead = found.map(|(id, _)| id);
+        if read(None) {
+            self.counters.get_misses += 1;
+        }
+        if let Some(id) = dead {
+            self.remove_dead(id, hash, now);
+        }
     }
 
     /// Whether a lookup may answer with the item.

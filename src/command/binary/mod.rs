@@ -25,8 +25,8 @@ use crate::protocol::binary::header::{self, HEADER_BYTES, Header, Parsed};
 use crate::protocol::binary::opcode::{Command, Opcode};
 use crate::protocol::binary::reply::{Echo, Status, push_error, push_value};
 use crate::stats::connections::ConnectionState;
+use crate::store::BATCH_KEYS;
 
-use super::lookahead;
 use super::output::Output;
 use super::service::Context;
 use super::session::{CloseReason, Next, Progress};
@@ -213,7 +213,7 @@ impl BinaryState {
         };
         if !rest.is_empty() && context.scratch.lookahead.is_used_up() {
             let store = &context.service.store;
-            context.scratch.lookahead.look(header::keys(input).take(lookahead::REQUESTS_MAX), store);
+            context.scratch.lookahead.look(header::keys(input).take(BATCH_KEYS), store);
         }
         if !opcode.accepts(&header, value_bytes) {
             return Step::break_off(prefix_bytes, echo, Status::InvalidArguments, output);

@@ -119,6 +119,11 @@ pub struct StorageLine<'a> {
     pub is_noreply: bool,
 }
 
+impl StorageLine<'_> {
+    /// The line of no command, to begin with.
+    pub const EMPTY: Self = Self { key: &[], flags: 0, exptime: 0, value_bytes: 0, compare: 0, is_noreply: false };
+}
+
 /// What the line of a storage command comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Storage<'a> {
