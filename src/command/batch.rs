@@ -38,6 +38,8 @@ pub(super) struct Batch<'a> {
     left: [usize; BATCH_KEYS],
     /// count <= BATCH_KEYS
     count: usize,
+    /// Keys up to and with the last one answered together: kept_until <= count
+    kept_until: usize,
     has_bad_key: bool,
 }
 
@@ -50,6 +52,7 @@ impl<'a> Batch<'a> {
             answers: [Answer::Left; BATCH_KEYS],
             left: [0; BATCH_KEYS],
             count: 0,
+            kept_until: 0,
             has_bad_key: false,
         }
     }
@@ -97,6 +100,12 @@ impl<'a> Batch<'a> {
         self.left[index]
     }
 
+    /// Whether the turn may end before a key: not while a key behind it has been answered, for its get is counted.
+    #[inline]
+    pub fn may_stop_before(&self, index: usize) -> bool {
+        index >= self.kept_until
+    }
+
     /// What to look up for a key.
     #[inline]
     pub fn wanted(&self, index: usize) -> Wanted<'a> {
@@ -117,7 +126,7 @@ impl<'a> Batch<'a> {
         }
         let limit = out.len() + BATCH_BYTES_MAX;
         let mut is_open = true;
-        let (keys, answers) = (&self.keys[..self.count], &mut self.answers);
+        let (keys, answers, kept_until) = (&self.keys[..self.count], &mut self.answers, &mut self.kept_until);
         service.store.get_batch(keys, &self.hashes[..self.count], context.now, |index, item| {
             let start = out.len();
             if !is_open || start > limit {
@@ -125,13 +134,14 @@ impl<'a> Batch<'a> {
             }
             match item {
                 Some(item) if !write_inline(keys[index], item, has_cas, ends, out) => {
-                    // Its place is here, so in order nothing may follow.
-                    is_open = !is_in_order;
+                    // Its place is here, so in order nothing may follow; and what is large may end the turn.
+                    is_open = false;
                     return false;
                 }
                 None if ends => out.extend_from_slice(reply::END),
                 _ => {}
             }
+            *kept_until = (*kept_until).max(index + 1);
             answers[index] = if is_in_order { Answer::Written } else { Answer::Kept(start, out.len()) };
             true
         });

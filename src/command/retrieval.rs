@@ -88,7 +88,7 @@ fn answer_batch(input: &[u8], requests_max: u32, output: &mut Output, context: &
     let mut answered = Answered::default();
     for index in 0..batch.count() {
         if !batch.push_answer(index, output, context) {
-            if output.pending() >= OUTPUT_BYTES_MAX || !output.begin_reply() {
+            if (output.pending() >= OUTPUT_BYTES_MAX && batch.may_stop_before(index)) || !output.begin_reply() {
                 break;
             }
             one(PLAIN, batch.wanted(index), true, output, context);
@@ -126,7 +126,7 @@ fn many(lookup: Lookup, keys: &[u8], output: &mut Output, context: &mut Context<
             if !is_first && !output.begin_reply() {
                 return Looked::NoReplies;
             }
-            if output.pending() >= OUTPUT_BYTES_MAX {
+            if output.pending() >= OUTPUT_BYTES_MAX && batch.may_stop_before(index) {
                 let left = batch.left(index) + batch.wanted(index).key.len();
                 return pause(lookup, keys, left);
             }

@@ -187,7 +187,7 @@ impl Partition {
 
     /// When the item that would be evicted next from a class was last touched.
     pub(super) fn victim_time(&self, class: usize) -> Option<u32> {
-        [Segment::Cold, Segment::Hot, Segment::Warm, Segment::Temp].into_iter().find_map(|segment| {
+        self.tuning.policy.victim_order().into_iter().find_map(|segment| {
             let tail = self.classes[class].lists[segment.index()].tail;
             (!tail.is_none()).then(|| self.item(tail).time())
         })

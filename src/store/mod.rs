@@ -130,10 +130,10 @@ impl Store {
     /// A store with `config`; evictions are told to `events`.
     pub fn new(config: Config, events: Arc<EventHub>) -> Self {
         let classes = ClassTable::new(&config);
-        let bins = BinTable::new(&classes, config.memory_limit_bytes);
+        let count = config.partitions.next_power_of_two();
+        let bins = BinTable::new(&classes, config.memory_limit_bytes, count);
         let (limit, initial) = (config.memory_limit_bytes, config.malloced_bytes_initial);
         let budget = Arc::new(Budget::new(limit, initial, bins.classes(), config.has_huge_pages));
-        let count = config.partitions.next_power_of_two();
         let tuning = config.tuning.clone();
         budget.set_elastic(config.is_elastic(&tuning));
         let shared = Arc::new(Shared {

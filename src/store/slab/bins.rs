@@ -13,8 +13,11 @@ pub const BINS_MAX: usize = 64;
 /// Smallest step between slot sizes.
 const STEP_BYTES_MIN: usize = 2;
 
-/// Slot sizes that a class with few spans has: this many, spread over its bins.
-const SHARES_MIN: usize = 8;
+/// Slot sizes that a class with few spans has, spread over its bins: this many, or fewer where memory is small.
+const SHARES_FEW: usize = 8;
+
+/// A partition's share of the memory limit over this is what the partly filled spans of one class may take.
+const CLASS_SLACK_SHARE: usize = 512;
 
 /// Spans that a class needs for each further slot size.
 const SPANS_PER_SHARE: usize = 8;
@@ -32,14 +35,18 @@ const HEAD_STEP_BYTES: usize = 64;
 /// look through, and enough for all bins of all partitions.
 const SPANS_NOMINAL: usize = 4096;
 
-/// Smallest size of a span, more or less.
+/// Smallest size of a span, more or less, while memory is not so small that the spans of all classes would not fit well.
 const SPAN_BYTES_MIN: usize = 64 * 1024;
+
+/// Smallest size of a span, more or less, in any case.
+const SPAN_BYTES_LEAST: usize = 16 * 1024;
 
 /// Largest size of a span, more or less: several fit into a region.
 const SPAN_BYTES_MAX: usize = REGION_BYTES_MAX / 4;
 
-/// Slots that are a little less than whole pages may have spans up to this size.
+/// Slots that are a little less than whole pages may have spans up to this size, or so many times the smallest.
 const AWKWARD_SPAN_BYTES_MAX: usize = 384 * 1024;
+const AWKWARD_FACTOR: usize = 6;
 
 /// A span's end that belongs to no slot may be one part in so many.
 const TAIL_PARTS: usize = 512;
@@ -50,14 +57,15 @@ pub struct BinRow {
     base: usize,
     step: usize,
     count: usize,
+    shares_min: usize,
     /// By bin.
     span_bytes: Vec<usize>,
 }
 
 impl BinRow {
-    fn new(base: usize, step: usize, count: usize, span_bytes_least: usize) -> Self {
-        let span_bytes = (1..=count).map(|steps| fitting_span(base + step * steps, span_bytes_least)).collect();
-        Self { base, step, count, span_bytes }
+    fn new(base: usize, step: usize, count: usize, sizing: Sizing) -> Self {
+        let span_bytes = (1..=count).map(|steps| fitting_span(base + step * steps, sizing.span_bytes_least)).collect();
+        Self { base, step, count, shares_min: sizing.shares_min, span_bytes }
     }
 
     /// The smallest bin whose slots hold `bytes`.
@@ -81,13 +89,13 @@ impl BinRow {
 
     /// Slot sizes in use in a class that has so many spans, at most.
     pub fn shares(&self, spans: usize) -> usize {
-        (spans / SPANS_PER_SHARE).clamp(SHARES_MIN, BINS_MAX)
+        (spans / SPANS_PER_SHARE).clamp(self.shares_min, BINS_MAX)
     }
 
     /// Whether an item of `bin` may stay in a slot of bin `roomier`.
     #[inline]
     pub fn is_near(&self, bin: usize, roomier: usize) -> bool {
-        bin <= roomier && roomier - bin < self.count.div_ceil(SHARES_MIN)
+        bin <= roomier && roomier - bin < self.count.div_ceil(self.shares_min)
     }
 
     /// Number of bins.
@@ -105,7 +113,8 @@ impl BinRow {
 /// The least size of a span, from about `least_bytes` on, that leaves next to nothing behind its last slot.
 fn fitting_span(slot_bytes: usize, least_bytes: usize) -> usize {
     let least = (least_bytes / slot_bytes).clamp(SLOTS_LEAST, SLOTS_MAX);
-    let most = (2 * least).max(AWKWARD_SPAN_BYTES_MAX / slot_bytes).min(SLOTS_MAX);
+    let awkward = AWKWARD_SPAN_BYTES_MAX.min(AWKWARD_FACTOR * least_bytes);
+    let most = (2 * least).max(awkward / slot_bytes).min(SLOTS_MAX);
     let mut best = (0, 0);
     for slots in least..=most {
         let bytes = (slots * slot_bytes).next_multiple_of(GRANULE_BYTES);
@@ -120,6 +129,24 @@ fn fitting_span(slot_bytes: usize, least_bytes: usize) -> usize {
     best.0
 }
 
+/// How large spans are, and how many slot sizes a class has at least.
+#[derive(Clone, Copy)]
+struct Sizing {
+    span_bytes_least: usize,
+    shares_min: usize,
+}
+
+impl Sizing {
+    /// For a memory limit of so many partitions. Each class of each partition has a partly filled span for each of its
+    /// slot sizes, which must not come to a large part of the limit.
+    fn new(limit_bytes: usize, partitions: usize) -> Self {
+        let slack_bytes = limit_bytes / partitions.max(1) / CLASS_SLACK_SHARE;
+        let least = slack_bytes.clamp(SPAN_BYTES_LEAST, SPAN_BYTES_MIN);
+        let span_bytes_least = (limit_bytes / SPANS_NOMINAL).clamp(least, SPAN_BYTES_MAX);
+        Self { span_bytes_least, shares_min: (slack_bytes / span_bytes_least).clamp(1, SHARES_FEW) }
+    }
+}
+
 /// Fewest slots in a span.
 const SLOTS_LEAST: usize = 4;
 
@@ -130,19 +157,19 @@ pub struct BinTable {
 }
 
 impl BinTable {
-    /// The bins for a class table and a memory limit; classes whose items are never kept inline have bins too, which
-    /// stay unused.
-    pub fn new(classes: &ClassTable, limit_bytes: usize) -> Self {
-        let span_bytes_least = (limit_bytes / SPANS_NOMINAL).clamp(SPAN_BYTES_MIN, SPAN_BYTES_MAX);
+    /// The bins for a class table and a memory limit of so many partitions; classes whose items are never kept inline
+    /// have bins too, which stay unused.
+    pub fn new(classes: &ClassTable, limit_bytes: usize, partitions: usize) -> Self {
+        let sizing = Sizing::new(limit_bytes, partitions);
         let count = HEAD_BYTES_MAX.div_ceil(HEAD_STEP_BYTES);
-        let mut rows = vec![BinRow::new(0, HEAD_STEP_BYTES, count, span_bytes_least)];
+        let mut rows = vec![BinRow::new(0, HEAD_STEP_BYTES, count, sizing)];
         for class in 1..=classes.largest() {
             let below = if class == 1 { 0 } else { classes.chunk_bytes(class - 1) };
             let least = below.saturating_sub(NOMINAL_OVERHEAD_MAX).max(HEADER_BYTES);
             let most = classes.chunk_bytes(class).saturating_sub(NOMINAL_OVERHEAD_MIN).max(HEADER_BYTES + 8);
             let base = least / STEP_BYTES_MIN * STEP_BYTES_MIN;
             let step = (most - base).div_ceil(BINS_MAX).next_multiple_of(STEP_BYTES_MIN);
-            rows.push(BinRow::new(base, step, (most - base).div_ceil(step), span_bytes_least));
+            rows.push(BinRow::new(base, step, (most - base).div_ceil(step), sizing));
         }
         Self { rows }
     }
@@ -169,7 +196,7 @@ mod tests {
     #[test]
     fn every_inline_item_fits_its_bin() {
         let classes = ClassTable::new(&Config::default());
-        let bins = BinTable::new(&classes, 64 << 20);
+        let bins = BinTable::new(&classes, 64 << 20, 1);
         for key_bytes in [1, 20, 250] {
             for value_bytes in 0..16_000 {
                 for (has_flags, has_cas, has_wide_cas) in
@@ -188,7 +215,7 @@ mod tests {
 
     #[test]
     fn heads_fit() {
-        let bins = BinTable::new(&ClassTable::new(&Config::default()), 64 << 20);
+        let bins = BinTable::new(&ClassTable::new(&Config::default()), 64 << 20, 1);
         let row = bins.row(0);
         assert!(row.slot_bytes(row.bin_of(HEAD_BYTES_MAX)) >= HEAD_BYTES_MAX);
     }
@@ -197,7 +224,7 @@ mod tests {
     fn spans_end_with_their_last_slot() {
         for limit_bytes in [1 << 20, 256 << 20, 8 << 30, 1 << 40] {
             let classes = ClassTable::new(&Config::default());
-            let bins = BinTable::new(&classes, limit_bytes);
+            let bins = BinTable::new(&classes, limit_bytes, 1);
             let inline = usize::from(classes.class_of(16 * 1024));
             for class in 0..=inline {
                 let row = bins.row(class);
@@ -206,10 +233,13 @@ mod tests {
                     let (slot, span) = (row.slot_bytes(bin), row.span_bytes(bin));
                     assert!(span / slot <= SLOTS_MAX, "{slot} in {span}");
                     assert_eq!(span % GRANULE_BYTES, 0);
-                    assert!(span % slot * 100 <= span, "{} of {span} bytes lost with slots of {slot}", span % slot);
-                    let least = (limit_bytes / SPANS_NOMINAL).clamp(SPAN_BYTES_MIN, SPAN_BYTES_MAX);
+                    let parts = if limit_bytes > 1 << 20 { 100 } else { 20 };
+                    assert!(span % slot * parts <= span, "{} of {span} bytes lost with slots of {slot}", span % slot);
+                    let least = Sizing::new(limit_bytes, 1).span_bytes_least;
                     let is_large_enough = span + slot >= least.min(SLOTS_MAX * slot);
-                    let is_fitting = is_large_enough && span <= (2 * least).max(AWKWARD_SPAN_BYTES_MAX) + 8192;
+                    let awkward = AWKWARD_SPAN_BYTES_MAX.min(AWKWARD_FACTOR * least);
+                    let most = (2 * least.max(SLOTS_LEAST * slot)).max(awkward);
+                    let is_fitting = is_large_enough && span <= most + 8192;
                     assert!(is_fitting, "slots of {slot} in {span} bytes");
                 }
             }
@@ -219,7 +249,7 @@ mod tests {
     #[test]
     fn a_class_with_more_spans_has_more_slot_sizes() {
         let classes = ClassTable::new(&Config::default());
-        let bins = BinTable::new(&classes, 64 << 20);
+        let bins = BinTable::new(&classes, 64 << 20, 1);
         for class in 1..=classes.largest() {
             let row = bins.row(class);
             let sizes = |spans: usize| {
@@ -229,8 +259,22 @@ mod tests {
                 shares.dedup();
                 shares.len()
             };
-            assert!(sizes(0) <= SHARES_MIN);
+            assert!(sizes(0) <= SHARES_FEW);
             assert_eq!(sizes(SPANS_PER_SHARE * BINS_MAX), row.count());
+        }
+    }
+
+    #[test]
+    fn partly_filled_spans_of_small_caches_are_few_and_small() {
+        let classes = ClassTable::new(&Config::default());
+        for (mib, partitions) in [(2, 1), (9, 1), (64, 1), (64, 4), (256, 1), (1024, 16)] {
+            let limit_bytes = mib << 20;
+            let bins = BinTable::new(&classes, limit_bytes, partitions);
+            // Small items, of which spans may have any size.
+            let row = bins.row(10);
+            let slack = row.shares(0) * row.span_bytes(0) * partitions;
+            assert!(slack <= limit_bytes / 32, "{mib} MiB, {partitions} partitions: {slack} bytes");
+            assert!(row.is_near(0, row.share_of(0, 0)));
         }
     }
 }

@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn slots_are_taken_and_given_back() {
-        let bins = BinTable::new(&ClassTable::new(&Config::default()), 64 << 20);
+        let bins = BinTable::new(&ClassTable::new(&Config::default()), 64 << 20, 1);
         let mut spans = Spans::new(&bins);
         let slot_bytes = bins.row(1).slot_bytes(2);
         assert!(spans.take(1, 2).is_none());
