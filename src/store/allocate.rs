@@ -10,7 +10,7 @@ use crate::stats::events::class as event_class;
 use super::ids::ItemId;
 use super::item;
 use super::lru::Segment;
-use super::lru::policy::Preparation;
+use super::lru::policy::{Policy, Preparation};
 use super::partition::Partition;
 use super::slab::regions::Part;
 
@@ -185,12 +185,18 @@ impl Partition {
         true
     }
 
-    /// When the item that would be evicted next from a class was last touched.
+    /// When the item that would be evicted next from a class was last touched. With quick demotion that is one of two, and
+    /// a class whose memory flows on either side is in use: the later one counts.
     pub(super) fn victim_time(&self, class: usize) -> Option<u32> {
-        self.tuning.policy.victim_order().into_iter().find_map(|segment| {
+        let time = |segment: Segment| {
             let tail = self.classes[class].lists[segment.index()].tail;
             (!tail.is_none()).then(|| self.item(tail).time())
-        })
+        };
+        let next = match self.tuning.policy {
+            Policy::QuickDemotion => time(Segment::Hot).max(time(Segment::Cold)),
+            Policy::Segmented | Policy::Flat => time(Segment::Cold),
+        };
+        next.or_else(|| [Segment::Hot, Segment::Warm, Segment::Temp].into_iter().find_map(time))
     }
 
     /// Throws a live item away, counts it and tells watchers.

@@ -425,16 +425,22 @@ impl Partition {
             self.index
                 .grow(|other| if other == id { hash.0 } else { hasher.hash(Item::new(spans.slot(other)).key()).0 });
         }
-        if self.index.bytes() + self.ghosts.bytes() != self.index_charged {
+        if self.index_bytes() != self.index_charged {
             self.charge_index();
         }
         Ok((id, None))
     }
 
+    /// What the index takes, and the ghosts take or will take with the first eviction.
+    #[inline]
+    fn index_bytes(&self) -> usize {
+        self.index.bytes() + self.ghosts.bytes().max(self.index.bytes() / GHOST_SHARE)
+    }
+
     /// Tells the page budget what the index and the ghosts take now.
     #[cold]
     pub(super) fn charge_index(&mut self) {
-        let bytes = self.index.bytes() + self.ghosts.bytes();
+        let bytes = self.index_bytes();
         self.shared.budget.resize_index(self.index_charged, bytes);
         self.index_charged = bytes;
     }
@@ -536,6 +542,9 @@ impl Partition {
 
 /// The class of slots that hold the heads of large items, whose own class is that of their size.
 const LARGE_HEADS: usize = 0;
+
+/// Ghosts take two bytes per item, the index seven to eight.
+const GHOST_SHARE: usize = 4;
 
 /// Unit of `stats sizes`.
 pub(super) const SIZE_BUCKET_BYTES: usize = 32;

@@ -218,7 +218,8 @@ fn the_index_counts_against_the_limit_and_gives_memory_back() {
     assert!(full.hash_bytes > 2 << 20, "{}", full.hash_bytes);
     assert!(full.malloced_bytes < limit, "{} of {limit} bytes in pages", full.malloced_bytes);
     let taken = full.malloced_bytes + full.hash_bytes;
-    assert!(taken > limit && taken < limit + limit / 64 + (2 << 20), "{taken} bytes");
+    // What the ghosts take is reserved, and comes with the first eviction.
+    assert!(taken > limit - limit / 32 && taken < limit + limit / 64 + (2 << 20), "{taken} bytes");
     for number in 0..500_000u32 {
         let key = format!("k{number:07}").into_bytes();
         store.entry(&key, store.hash(&key), now(100), |entry| entry.remove());

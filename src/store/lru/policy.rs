@@ -42,14 +42,6 @@ impl Policy {
         Self::ALL.into_iter().find(|policy| policy.name().as_bytes() == name)
     }
 
-    /// The segments in the order in which evictions mostly take from them.
-    pub(in crate::store) fn victim_order(self) -> [Segment; 4] {
-        match self {
-            Policy::QuickDemotion => [Segment::Hot, Segment::Cold, Segment::Warm, Segment::Temp],
-            Policy::Segmented | Policy::Flat => [Segment::Cold, Segment::Hot, Segment::Warm, Segment::Temp],
-        }
-    }
-
     /// Whether it uses more lists than one (memcached's `lru_segmented`).
     #[inline]
     pub fn is_segmented(self) -> bool {

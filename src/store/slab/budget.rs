@@ -27,10 +27,10 @@ const BORROWED_PART: usize = 32;
 const BORROWED_BYTES_MIN: usize = PAGE_BYTES / 2;
 
 /// Memory that a page stands for.
-pub const PAGE_MEMORY_BYTES: usize = PAGE_BYTES + 6 * 1024;
+pub const PAGE_MEMORY_BYTES: usize = PAGE_BYTES + 5 * 1024;
 
 /// The indexes may have one part in so many of the limit on top of it, and a page.
-const INDEX_SHARE: usize = 64;
+const INDEX_SHARE: usize = 90;
 
 /// Regions may take one part in so many of the limit more than the spans in them, and a region.
 const REGION_SHARE: usize = 64;
@@ -86,10 +86,10 @@ impl State {
         self.initial_bytes + self.pages() * PAGE_BYTES
     }
 
-    /// The limit without the pages that the indexes have taken.
+    /// The limit without what the indexes have taken.
     fn page_limit(&self) -> usize {
         let allowed = self.limit_bytes / INDEX_SHARE + PAGE_BYTES;
-        let excess = self.index_bytes.saturating_sub(allowed) / PAGE_BYTES * PAGE_BYTES;
+        let excess = self.index_bytes.saturating_sub(allowed);
         self.limit_bytes.saturating_sub(excess)
     }
 
@@ -488,9 +488,13 @@ mod tests {
         budget.resize_index(0, 2 * PAGE_BYTES);
         assert!(budget.take(1, 60 * PAGE_MEMORY_BYTES));
         budget.resize_index(2 * PAGE_BYTES, 5 * PAGE_BYTES);
-        assert_eq!((budget.counts().page_limit_bytes, budget.counts().limit_bytes), (61 << 20, 64 << 20));
+        // An index of 1 MiB and 1/90 of the limit is free.
+        assert_eq!(budget.counts().page_limit_bytes, (60 << 20) + (64 << 20) / INDEX_SHARE);
+        assert!(!budget.take(1, PAGE_MEMORY_BYTES));
+        budget.resize_index(5 * PAGE_BYTES, 4 * PAGE_BYTES);
         assert!(budget.take(1, PAGE_MEMORY_BYTES));
         assert!(!budget.take(1, PAGE_MEMORY_BYTES));
+        budget.resize_index(4 * PAGE_BYTES, 5 * PAGE_BYTES);
         budget.resize_index(5 * PAGE_BYTES, 0);
         assert!(budget.take(1, 3 * PAGE_MEMORY_BYTES));
         assert!(!budget.take(1, 1));
