@@ -5,6 +5,7 @@ pub mod inherited;
 pub mod limits;
 pub mod pid_file;
 pub mod process;
+pub mod sandbox;
 pub mod service_manager;
 pub mod signals;
 pub mod user;

@@ -19,6 +19,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use rustix::io::retry_on_intr;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -59,6 +60,9 @@ impl ServiceManager {
 
     /// Files are about to be read again; [`ServiceManager::ready`] comes when that is done.
     pub fn reloading(&self) {
+        if !self.is_there() {
+            return;
+        }
         let now = clock_gettime(ClockId::Monotonic);
         let micros = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000);
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\n"));
@@ -127,13 +131,15 @@ fn connect(path: &OsStr) -> io::Result<UnixDatagram> {
 }
 
 fn send(socket: &UnixDatagram, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_PER_MESSAGE))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() {
-        let fits = control.push(SendAncillaryMessage::ScmRights(descriptors));
-        debug_assert!(fits, "the buffer holds DESCRIPTORS_PER_MESSAGE");
-    }
-    sendmsg(socket, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL)?;
+    retry_on_intr(|| {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_PER_MESSAGE))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            let fits = control.push(SendAncillaryMessage::ScmRights(descriptors));
+            debug_assert!(fits, "the buffer holds DESCRIPTORS_PER_MESSAGE");
+        }
+        sendmsg(socket, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL)
+    })?;
     Ok(())
 }
 
