@@ -9,6 +9,7 @@
 pub mod config;
 mod from_options;
 mod logging;
+mod logins;
 mod sockets;
 
 use std::io;
@@ -18,9 +19,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
-use crate::base::sync::{Arc, AtomicU8, AtomicU32, CachePadded, Mutex};
+use crate::base::sync::{Arc, AtomicU8, AtomicU32, CachePadded};
 use crate::base::time::Clock;
-use crate::command::service::{Certificates, Logins};
+use crate::command::login::Logins;
+use crate::command::service::Certificates;
 use crate::command::{Control, Service};
 use crate::net::acceptor::{Acceptor, Stopper};
 use crate::net::inbox::Inbox;
@@ -38,7 +40,8 @@ use crate::sys::signals::{Signal, Signals, raise};
 use crate::sys::user::{self, UserError};
 use crate::sys::{error_text, limits, pid_file};
 
-pub use config::{Config, ListenItem, LoadLogins, UnixSocket, partitions};
+pub use config::{Config, ListenItem, UnixSocket, partitions};
+pub use logins::LoginConfig;
 use sockets::{Sockets, UdpEndpoint};
 
 /// Why the server did not start.
@@ -134,7 +137,6 @@ struct Running {
     inboxes: Vec<Arc<Inbox>>,
     /// Closed when the last thread has ended.
     ended: Receiver<()>,
-    load_logins: Option<Box<LoadLogins>>,
     /// `-s` and `-P`, to be removed at the end.
     socket_file: Option<PathBuf>,
     pid_file: Option<PathBuf>,
@@ -145,11 +147,7 @@ struct Running {
 impl Running {
     fn start(mut config: Config, identities: Option<Arc<Identities>>) -> Result<Self, Failure> {
         config.make_paths_absolute();
-        let load_logins = config.load_logins.take();
-        let logins = match &load_logins {
-            Some(load) => Some(Arc::new(load().map_err(|text| Failure::new(EXIT_FAILURE, text))?)),
-            None => None,
-        };
+        let logins = config.logins.take().map(logins::open).transpose()?;
         let sockets = Sockets::open(&config, identities.as_ref())?;
         let threads = config.command.threads;
         let descriptors = sockets.listeners.len() + DESCRIPTORS_PER_THREAD * threads;
@@ -178,7 +176,6 @@ impl Running {
             stopper,
             inboxes,
             ended,
-            load_logins,
             socket_file,
             pid_file: pid_path.filter(|_| is_daemon),
             address: is_announced.then_some(address),
@@ -221,12 +218,10 @@ impl Running {
         {
             log::warn!("Could not reload TLS certificates on SIGHUP: {text}");
         }
-        let Some(load) = &self.load_logins else {
-            return;
-        };
-        match load() {
-            Ok(logins) => *self.service.logins.lock() = Some(Arc::new(logins)),
-            Err(text) => log::warn!("{text}"),
+        if let Some(logins) = &self.service.logins
+            && let Err(text) = logins.reload()
+        {
+            log::warn!("{text}");
         }
     }
 
@@ -253,7 +248,7 @@ fn remove_socket(path: &Path) {
     }
 }
 
-fn service(config: Config, logins: Option<Arc<Logins>>, identities: Option<Arc<Identities>>) -> Service {
+fn service(config: Config, logins: Option<Logins>, identities: Option<Arc<Identities>>) -> Service {
     let events = Arc::new(EventHub::default());
     let workers = (0..config.command.threads).map(|_| CachePadded::new(WorkerCounters::default()));
     Service {
@@ -271,7 +266,7 @@ fn service(config: Config, logins: Option<Arc<Logins>>, identities: Option<Arc<I
         }),
         verbosity: AtomicU8::new(config.verbosity),
         settings_report: config.settings_report,
-        logins: Mutex::new(logins),
+        logins,
         certificates: identities.map(|identities| Certificates {
             has_session_cache: identities.has_session_cache(),
             reload: Box::new(move || identities.reload()),
