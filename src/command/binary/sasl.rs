@@ -182,7 +182,7 @@ impl Sasl {
             Some(Exchange::Plain) => check_plain(message, Some(Exchange::Plain), offered, logins, context),
             Some(Exchange::CramMd5 { challenge }) => {
                 let response = offered.read_response(message);
-                let result = response.ok_or(Cause::Malformed).and_then(|(user, bare_user, digest)| {
+                let result = response.ok_or(Cause::Malformed).and_then(|((user, bare_user), digest)| {
                     let users: Vec<&[u8]> =
                         [Some(&user), bare_user.as_ref()].into_iter().flatten().map(|user| &user[..]).collect();
                     let is_theirs = logins.accounts().check_response(&users, &challenge, &digest);

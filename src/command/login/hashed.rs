@@ -17,7 +17,7 @@ pub const PREFIX: &[u8] = b"$argon2";
 
 /// KiB of memory that one verification may take.
 const MEMORY_KIB_MAX: u32 = 64 * 1024;
-/// KiB that it may write, all passes together: about 200 ms.
+/// KiB that it may write, all passes together: about 250 ms.
 const WORK_KIB_MAX: u32 = 256 * 1024;
 /// Bytes of a salt and of a hash, at least.
 const SALT_BYTES_MIN: usize = 8;

@@ -21,6 +21,9 @@ pub enum Mechanism {
     CramMd5,
 }
 
+/// A user with its realm, and without one if it came without.
+type Names = (Vec<u8>, Option<Vec<u8>>);
+
 /// All mechanisms, in the order in which they are listed.
 const MECHANISMS: [(&str, Mechanism); 2] = [("PLAIN", Mechanism::Plain), ("CRAM-MD5", Mechanism::CramMd5)];
 
@@ -65,7 +68,7 @@ impl Sasl {
 
     /// A user with its realm, and the same without, if it came without. As in libsasl blanks around it do not count, and
     /// `None` is a name of nothing else, or one that gets the realm and has blanks in front.
-    fn users(&self, name: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+    fn users(&self, name: &[u8]) -> Option<Names> {
         let start = name.iter().position(|&byte| !is_blank(byte))?;
         let end = name.iter().rposition(|&byte| !is_blank(byte))? + 1;
         let user = name.get(start..end)?;
@@ -101,7 +104,7 @@ impl Sasl {
     }
 
     /// Reads a response of CRAM-MD5: the names under which the user may stand, and the digest.
-    pub fn read_response(&self, message: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>, [u8; 16])> {
+    pub fn read_response(&self, message: &[u8]) -> Option<(Names, [u8; 16])> {
         let space = message.iter().rposition(|&byte| byte == b' ')?;
         let (name, digits) = message.split_at(space);
         let digits: &[u8; 32] = digits.get(1..)?.try_into().ok()?;
@@ -110,8 +113,8 @@ impl Sasl {
             let [high, low] = [*pair.first()?, *pair.last()?].map(|digit| char::from(digit).to_digit(16));
             *byte = (high? << 4 | low?) as u8;
         }
-        let (user, bare_user) = self.users(name)?;
-        (user.len() <= CREDENTIALS_BYTES_MAX).then_some((user, bare_user, digest))
+        let names = self.users(name)?;
+        (names.0.len() <= CREDENTIALS_BYTES_MAX).then_some((names, digest))
     }
 }
 
@@ -235,9 +238,9 @@ mod tests {
         let digest = [0xab; 16];
         assert_eq!(
             read(&[b"tim ", &b"aB".repeat(16)[..]].concat()),
-            Some((b"tim@host".into(), Some(b"tim".into()), digest))
+            Some(((b"tim@host".into(), Some(b"tim".into())), digest))
         );
-        assert_eq!(read(&[b"a b@r ", &b"ab".repeat(16)[..]].concat()), Some((b"a b@r".into(), None, digest)));
+        assert_eq!(read(&[b"a b@r ", &b"ab".repeat(16)[..]].concat()), Some(((b"a b@r".into(), None), digest)));
         for malformed in
             [&b""[..], b" ", b"tim", b"tim ab", &b"ab".repeat(16), &[b"tim ", &b"ag".repeat(16)[..]].concat()]
         {
