@@ -60,6 +60,8 @@ fn invocation() -> Invocation {
         environment: Environment {
             slabstash_name: env::var_os("SLABSTASH_NAME"),
             memcached_port_filename: env::var_os("MEMCACHED_PORT_FILENAME"),
+            sasl_password_file: env::var_os("MEMCACHED_SASL_PWDB"),
+            sasl_configuration: env::var_os("SASL_CONF_PATH"),
             initial_malloc: env::var_os("T_MEMD_INITIAL_MALLOC"),
             posixly_correct: env::var_os("POSIXLY_CORRECT").is_some(),
         },

@@ -35,7 +35,8 @@
 //! | `needs: VERSION` | older servers are not asked |
 //! | `has: WORD` | a server whose `-h` does not name WORD is not asked |
 //! | `options: WORDS` | started with these; servers are shared by cases with equal options, `flush_all` in between |
-//! | `file: NAME TEXT` | a file with this content; `{file:NAME}` in options is its path |
+//! | `file: NAME TEXT` | a file with this content; `{file:NAME}` in options and environment is its path, `{folder}` its folder |
+//! | `environment: NAME=VALUE` | a variable it is started with |
 //! | `fresh: REASON` | each run has its own server |
 //! | `reset: no REASON` | no `flush_all` before a run |
 //! | `cut: no REASON`, `cut: COUNT REASON` | never cut the input; only at up to COUNT places |
@@ -72,6 +73,8 @@ pub struct Setting {
     pub options: Vec<String>,
     /// Files that options refer to.
     pub files: Vec<(String, Vec<u8>)>,
+    /// Variables of the environment.
+    pub environment: Vec<(String, String)>,
     /// Whether each run has its own server.
     pub is_fresh: bool,
     /// Whether nothing is flushed before a run.
@@ -267,6 +270,10 @@ fn set(setting: &mut Setting, name: &str, value: &str) -> Result<(), String> {
         ("has", _) => setting.has = Some(value.to_string()),
         ("options", _) => setting.options = value.split_ascii_whitespace().map(str::to_string).collect(),
         ("file", name) => setting.files.push((name.to_string(), crate::template::expand_constant(reason)?)),
+        ("environment", _) => {
+            let (name, value) = value.split_once('=').ok_or("'environment' is NAME=VALUE")?;
+            setting.environment.push((name.to_string(), value.to_string()));
+        }
         ("fresh", _) => setting.is_fresh = true,
         ("canary", "yes") => setting.has_canary = true,
         ("exit", code) => setting.exit = Some(code.parse().map_err(|_| format!("'{code}' is no exit status"))?),

@@ -102,10 +102,10 @@ impl Server {
 
     /// Another process may take the free port first, so this can fail for no fault of anyone.
     fn start_once(program: &Program, setting: &Setting, folder: &Path) -> Result<Server, String> {
-        let options = write_files(setting, folder)?;
+        let (options, environment) = write_files(setting, folder)?;
         let port = free_port()?;
         let mut command = program.command();
-        command.args(["-l", "127.0.0.1", "-U", "0", "-p", &port.to_string()]).args(&options);
+        command.args(["-l", "127.0.0.1", "-U", "0", "-p", &port.to_string()]).args(&options).envs(environment);
         let trust = match program.is_encrypted {
             true => Some(encrypt(&mut command, folder)?),
             false => None,
@@ -227,18 +227,24 @@ fn is_listening(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// Writes the files of a setting and returns its options with their paths.
-fn write_files(setting: &Setting, folder: &Path) -> Result<Vec<String>, String> {
+type Words = (Vec<String>, Vec<(String, String)>);
+
+/// Writes the files of a setting and returns its options and environment with their paths.
+fn write_files(setting: &Setting, folder: &Path) -> Result<Words, String> {
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut options = setting.options.clone();
+    let (mut options, mut environment) = (setting.options.clone(), setting.environment.clone());
+    let mut replace = |from: &str, to: &Path| {
+        for word in options.iter_mut().chain(environment.iter_mut().map(|(_, value)| value)) {
+            *word = word.replace(from, &to.display().to_string());
+        }
+    };
+    replace("{folder}", folder);
     for (name, content) in &setting.files {
         let path = folder.join(name);
         fs::write(&path, content).map_err(|error| format!("{}: {error}", path.display()))?;
-        for option in &mut options {
-            *option = option.replace(&format!("{{file:{name}}}"), &path.display().to_string());
-        }
+        replace(&format!("{{file:{name}}}"), &path);
     }
-    Ok(options)
+    Ok((options, environment))
 }
 
 /// A loopback port nobody listens on at the moment, and that nobody else is likely to take before it is used.

@@ -120,7 +120,10 @@ impl Request {
 }
 
 fn run_all(program: &Program, mut cases: Vec<Case>, workers: usize) -> Vec<(String, Verdict)> {
-    cases.sort_by_key(|case| (case.setting.is_fresh, case.setting.options.clone(), case.setting.files.clone()));
+    cases.sort_by_key(|case| {
+        let Setting { is_fresh, options, files, environment, .. } = case.setting.clone();
+        (is_fresh, options, files, environment)
+    });
     let queue = Mutex::new(VecDeque::from(cases));
     let verdicts = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -194,10 +197,10 @@ impl Worker<'_> {
 
     fn run(&mut self, case: &Case, cut: Option<usize>) -> Result<Vec<Vec<u8>>, String> {
         let setting = &case.setting;
-        let kept = self
-            .current
-            .take()
-            .filter(|(_, kept)| !setting.is_fresh && kept.options == setting.options && kept.files == setting.files);
+        let is_like = |kept: &Setting| {
+            kept.options == setting.options && kept.files == setting.files && kept.environment == setting.environment
+        };
+        let kept = self.current.take().filter(|(_, kept)| !setting.is_fresh && is_like(kept));
         let mut server = match kept {
             Some((server, _)) => server,
             None => Server::start(self.program, setting, self.folder.clone())?,

@@ -4,8 +4,10 @@ use crate::base::sync::{Arc, AtomicUsize, Mutex, Ordering};
 use crate::store::value::NewValue;
 use crate::store::{self, Marks, NewItem};
 
+use super::login::accounts::{Accounts, Format};
+use super::login::{Logins, Method, Source};
 use super::output::Output;
-use super::service::{Context, Control, Logins, Scratch, Service, Wake};
+use super::service::{Context, Control, Scratch, Service, Wake};
 use super::testing;
 
 pub use super::testing::NOW;
@@ -50,6 +52,7 @@ impl Fixture {
             now: NOW,
             wake: Wake { target: &self.wake, token: 0 },
             descriptor: 7,
+            peer: &"10.0.0.1:4000",
             scratch: &mut Scratch::default(),
         })
     }
@@ -63,11 +66,18 @@ impl Fixture {
         });
     }
 
-    /// Sets the accepted logins.
-    pub fn set_logins(&self, pairs: &[(&str, &str)]) {
-        let pairs =
-            pairs.iter().map(|(user, password)| (user.as_bytes().to_vec(), password.as_bytes().to_vec())).collect();
-        *self.service.logins.lock() = Some(Arc::new(Logins { pairs }));
+    /// Sets the accepted logins of `-Y`.
+    pub fn set_logins(&mut self, pairs: &'static [(&'static str, &'static str)]) {
+        let load = move || {
+            let mut accounts = Accounts::new(Format::Pair);
+            for (user, password) in pairs {
+                let line = format!("{user}:{password}");
+                accounts.add_plain(line.as_bytes(), user.len(), line.len());
+            }
+            Ok(accounts)
+        };
+        let source = Source { load: Box::new(load), has_changed: Box::new(|| false) };
+        self.service.logins = Logins::load(Method::Text, source, Box::new(|_| false)).ok();
     }
 
     /// How often the connection was woken.

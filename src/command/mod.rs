@@ -12,7 +12,8 @@
 //! | `meta/` | mg ms md ma me |
 //! | `admin` | flush_all, verbosity, cache_memlimit, lru, lru_crawler, slabs, shutdown |
 //! | `statistics/` | stats |
-//! | `dump`, `watch`, `login` | cachedump metadump mgdump; watch; `-Y` |
+//! | `dump`, `watch` | cachedump metadump mgdump; watch |
+//! | `login/` | `-Y`, and what `-S` has in common with it |
 //! | `apply`, `join`, `room` | what all protocols' stores and deltas do to an item; where a value goes |
 //! | `lookahead` | the items of requests that wait behind one, looked for together |
 //! | `output` | the reply queue |

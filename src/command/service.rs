@@ -1,7 +1,9 @@
 //! What commands may reach besides their own connection: the store, the counters, the settings they obey.
 
+use std::fmt;
+
 use crate::base::hash::KeyHash;
-use crate::base::sync::{Arc, AtomicU8, AtomicU32, CachePadded, Mutex, Ordering};
+use crate::base::sync::{Arc, AtomicU8, AtomicU32, CachePadded, Ordering};
 use crate::base::time::{Clock, Now};
 use crate::stats::connections::ConnectionTable;
 use crate::stats::counters::{WorkerCounters, WorkerTotals};
@@ -10,6 +12,8 @@ use crate::stats::prefix::PrefixTable;
 use crate::store::{self, Entry, Hint, Store};
 
 use super::event_lines;
+use super::login::Logins;
+use super::login::failures::FailureLog;
 use super::lookahead::Lookahead;
 
 /// Protocol of a listener or connection.
@@ -104,8 +108,8 @@ pub struct Service {
     pub verbosity: AtomicU8,
     /// All lines of `stats settings` in order, given the values that changed since start.
     pub settings_report: Box<SettingsReport>,
-    /// `-Y`: the accepted logins; `None` when authentication is off. Replaced whole on SIGHUP.
-    pub logins: Mutex<Option<Arc<Logins>>>,
+    /// `-Y` and `-S`; `None` when nobody has to log in.
+    pub logins: Option<Logins>,
     /// `-Z`; `None` without.
     pub certificates: Option<Certificates>,
 }
@@ -127,13 +131,6 @@ impl Certificates {
         self.read_at_seconds.store(now.seconds, Ordering::Relaxed);
         Ok(())
     }
-}
-
-/// Accepted `user:password` pairs of `-Y`.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Logins {
-    /// User and password, as bytes.
-    pub pairs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Service {
@@ -168,7 +165,7 @@ impl Service {
             control: Box::new(|_| {}),
             verbosity: AtomicU8::new(0),
             settings_report: Box::new(|changed| changed.to_vec()),
-            logins: Mutex::new(None),
+            logins: None,
             certificates: None,
         }
     }
@@ -214,6 +211,8 @@ pub struct Context<'a> {
     pub wake: Wake<'a>,
     /// Number of the connection's socket, which watchers see as `cfd`.
     pub descriptor: i32,
+    /// The client's address, for the log.
+    pub peer: &'a dyn fmt::Display,
     /// What is kept from request to request.
     pub scratch: &'a mut Scratch,
 }
@@ -227,6 +226,8 @@ pub struct Scratch {
     pub(super) replies: Vec<u8>,
     /// Requests looked at before their turn.
     pub(super) lookahead: Lookahead,
+    /// What was logged of failed logins.
+    pub(super) failures: FailureLog,
 }
 
 impl Context<'_> {

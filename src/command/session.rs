@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Fresh -> Login -> Command            -Y
-//! Fresh -> Binary                      first byte 0x80, or the listener says so
+//! Fresh -> Binary                      first byte 0x80, or the listener or -S say so
 //! Fresh -> Command <-> Swallow         a refused data block
 //!          Command <-> Large           a large value on its way in
 //!          Command <-> Keys            a multiget longer than a turn
@@ -22,7 +22,7 @@ use crate::store::BATCH_KEYS;
 
 use super::binary::BinaryState;
 use super::dump::Dump;
-use super::login::Login;
+use super::login::{Login, Method};
 use super::output::{Mark, Output};
 use super::retrieval::{self, Answered, Looked, Lookup};
 use super::service::{Context, ProtocolChoice};
@@ -312,18 +312,21 @@ impl Session {
         let Some(&first) = turn.rest().first() else {
             return Some(INPUT);
         };
-        self.phase = if context.service.logins.lock().is_some() {
-            Phase::Login(Login::new())
-        } else {
-            let is_binary = match self.protocol {
-                ProtocolChoice::Negotiate => first == REQUEST_MAGIC,
-                ProtocolChoice::Text => false,
-                ProtocolChoice::Binary => true,
-            };
-            if verbose::is_on() {
-                verbose::protocol(context.descriptor, if is_binary { "binary" } else { "ascii" });
+        let is_binary = match (context.service.logins.as_ref().map(|logins| &logins.method), self.protocol) {
+            (Some(Method::Text), _) => {
+                self.phase = Phase::Login(Login::new());
+                return None;
             }
-            if is_binary { Phase::Binary(Box::default()) } else { Phase::Command }
+            (Some(Method::Sasl(_)), _) | (None, ProtocolChoice::Binary) => true,
+            (None, ProtocolChoice::Negotiate) => first == REQUEST_MAGIC,
+            (None, ProtocolChoice::Text) => false,
+        };
+        if verbose::is_on() {
+            verbose::protocol(context.descriptor, if is_binary { "binary" } else { "ascii" });
+        }
+        self.phase = match is_binary {
+            true => Phase::Binary(Box::new(BinaryState::new(context.service.logins.is_some()))),
+            false => Phase::Command,
         };
         None
     }
@@ -402,6 +405,16 @@ impl Session {
             Phase::Large(large) => large.advance(count),
             Phase::Binary(binary) => binary.received(count),
             _ => {}
+        }
+    }
+
+    /// Whether the session waits for a password to be verified: it will be woken, and wants no input before.
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        match &self.phase {
+            Phase::Login(login) => login.is_waiting(),
+            Phase::Binary(binary) => binary.is_waiting(),
+            _ => false,
         }
     }
 

@@ -76,6 +76,7 @@ impl<'a> Client<'a> {
             now: self.now,
             wake: Wake { target: &target, token: 0 },
             descriptor: 7,
+            peer: &"10.0.0.1:4000",
             scratch: &mut scratch,
         };
         let progress = self.session.process(&self.tail, &mut self.output, &mut context);

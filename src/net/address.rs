@@ -1,5 +1,6 @@
-//! Addresses as memcached shows them, in `stats conns` and to watchers.
+//! Addresses as memcached shows them, in `stats conns` and to watchers, and as the log does.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// A client, for watchers: `rip=` and `rport=`.
@@ -25,6 +26,16 @@ impl Peer {
         match self {
             Self::Internet(address) => internet("tcp", *address),
             Self::Local => "?:<AF 0>".to_owned(),
+        }
+    }
+}
+
+/// For the log.
+impl fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Internet(address) => address.fmt(formatter),
+            Self::Local => formatter.write_str("a unix socket"),
         }
     }
 }
@@ -59,5 +70,7 @@ mod tests {
         check("udp", "0.0.0.0:11211", "udp:0.0.0.0:11211");
         assert_eq!(unix("/tmp/x".as_ref()), "unix:/tmp/x");
         assert_eq!(Peer::Local.text(), "?:<AF 0>");
+        assert_eq!(Peer::Local.to_string(), "a unix socket");
+        assert_eq!(Peer::Internet("[::1]:4000".parse().expect("an address")).to_string(), "[::1]:4000");
     }
 }

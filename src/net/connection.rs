@@ -262,7 +262,7 @@ impl Connection {
         if let Some(reason) = self.closing {
             return Verdict::Close(reason);
         }
-        if step != Step::Wait || (self.is_readable && !tools.is_stopping) {
+        if step != Step::Wait || (self.is_readable && !tools.is_stopping && !self.session.is_waiting()) {
             return Verdict::Again;
         }
         self.show_state();
@@ -271,7 +271,7 @@ impl Connection {
 
     /// Reads, if there is something to read, and lets the session work.
     fn step(&mut self, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Step {
-        let can_read = self.is_readable && !self.is_ended && !tools.is_stopping;
+        let can_read = self.is_readable && !self.is_ended && !tools.is_stopping && !self.session.is_waiting();
         if self.is_unfinished || !can_read {
             if self.is_unfinished || self.session.has_work() {
                 return self.process_tail(token, output, tools);
@@ -388,8 +388,15 @@ impl Connection {
         }
         self.show_parsing(tools.now);
         let wake = Wake { target: tools.wake, token };
-        let mut context =
-            context(tools.service, tools.worker, tools.now, tools.scratch, wake, self.stream.descriptor());
+        let mut context = Context {
+            service: tools.service,
+            worker: tools.worker,
+            now: tools.now,
+            wake,
+            descriptor: self.stream.descriptor(),
+            peer: &self.peer,
+            scratch: tools.scratch,
+        };
         let input = &tools.read_buffer[..total];
         let progress = self.session.process(input, output, &mut context);
         let is_kept = if progress.consumed == 0 {
@@ -416,8 +423,15 @@ impl Connection {
     fn process_tail(&mut self, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Step {
         self.show_parsing(tools.now);
         let wake = Wake { target: tools.wake, token };
-        let mut context =
-            context(tools.service, tools.worker, tools.now, tools.scratch, wake, self.stream.descriptor());
+        let mut context = Context {
+            service: tools.service,
+            worker: tools.worker,
+            now: tools.now,
+            wake,
+            descriptor: self.stream.descriptor(),
+            peer: &self.peer,
+            scratch: tools.scratch,
+        };
         let input = self.tail.bytes();
         let progress = self.session.process(input, output, &mut context);
         self.tail.consume(progress.consumed, tools.pool);
@@ -550,17 +564,6 @@ enum Read {
     End,
     /// The connection is broken.
     Failed,
-}
-
-fn context<'a>(
-    service: &'a Service,
-    worker: usize,
-    now: Now,
-    scratch: &'a mut Scratch,
-    wake: Wake<'a>,
-    descriptor: i32,
-) -> Context<'a> {
-    Context { service, worker, now, wake, descriptor, scratch }
 }
 
 /// Turns in a row whose replies may be sent together. With the default `-R 20` that is 160 requests.

@@ -105,6 +105,7 @@ impl Endpoint {
             now: tools.now,
             wake: Wake { target: tools.wake, token: usize::MAX },
             descriptor: self.socket.as_raw_fd(),
+            peer: &client,
             scratch: tools.scratch,
         };
         let mut session = Session::new(self.protocol);

@@ -26,6 +26,7 @@ pub(super) fn finish(mut draft: Draft, invocation: &Invocation) -> Result<Option
     check_hash_power(&draft)?;
     check_tls(&mut draft)?;
     settle_listeners(&mut draft)?;
+    check_sasl(&draft.options)?;
     Ok(draft.options)
 }
 
@@ -133,6 +134,15 @@ fn check_lru(draft: &mut Draft) -> Result<(), Failure> {
 }
 
 fn check_protocol(draft: &mut Draft) -> Result<(), Failure> {
+    if draft.options.has_sasl {
+        if draft.protocol_is_given && draft.options.protocol != Protocol::Binary {
+            return usage("ERROR: You cannot allow the ASCII protocol while using SASL.");
+        }
+        if draft.udp_port != 0 {
+            return usage("ERROR: Cannot enable UDP while using binary SASL authentication.");
+        }
+        draft.options.protocol = Protocol::Binary;
+    }
     if draft.options.auth_file.is_none() {
         return Ok(());
     }
@@ -215,6 +225,14 @@ fn check_tls(draft: &mut Draft) -> Result<(), Failure> {
     Ok(())
 }
 
+/// memcached would go on to libsasl's own databases, which are not here.
+fn check_sasl(options: &Options) -> Result<(), Failure> {
+    if !options.has_sasl || options.auth_file.is_some() || options.sasl_password_file.is_some() {
+        return Ok(());
+    }
+    Err(Failure::new(EXIT_FAILURE, "-S needs a password file: the environment variable MEMCACHED_SASL_PWDB names none"))
+}
+
 /// With a Unix socket the network is off, unless `-p` or `-l` ask for it by name.
 fn settle_listeners(draft: &mut Draft) -> Result<(), Failure> {
     let is_network_wanted = draft.tcp_is_given || draft.options.listen_text.is_some();
@@ -230,7 +248,11 @@ fn settle_listeners(draft: &mut Draft) -> Result<(), Failure> {
         }
         return Ok(());
     };
-    let context = Context { is_authenticated: options.auth_file.is_some(), has_tls: options.tls.is_enabled };
+    let context = Context {
+        is_authenticated: options.auth_file.is_some(),
+        has_sasl: options.has_sasl && options.auth_file.is_none(),
+        has_tls: options.tls.is_enabled,
+    };
     match listen::parse_list(list, context, &mut options.warnings) {
         Ok(addresses) => {
             options.listen = addresses;
@@ -305,6 +327,17 @@ mod tests {
         let udp = "Cannot use UDP with ascii authentication enabled (-U 0 to disable)";
         refuse(&["-Y", "f", "-U", "5"], 64, udp);
         assert_eq!(run("memcached", &["-Y", "f"]).protocol, Protocol::Ascii);
+        let text = "ERROR: You cannot allow the ASCII protocol while using SASL.";
+        refuse(&["-S", "-B", "ascii"], 64, text);
+        refuse(&["-B", "auto", "-S", "-U", "5"], 64, text);
+        refuse(&["-S", "-U", "5"], 64, "ERROR: Cannot enable UDP while using binary SASL authentication.");
+        refuse(&["-S", "-Y", "f", "-B", "binary"], 64, binary);
+        let file = "-S needs a password file: the environment variable MEMCACHED_SASL_PWDB names none";
+        refuse(&["-S"], 1, file);
+        let mut with_file = invocation("memcached", &["-S"]);
+        with_file.environment.sasl_password_file = Some("f".into());
+        assert_eq!(run_in(&with_file).protocol, Protocol::Binary);
+        assert_eq!(run("memcached", &["-S", "-Y", "f"]).protocol, Protocol::Ascii);
         assert_eq!(run("memcached", &["-Y", "f", "-B", "ascii"]).protocol, Protocol::Ascii);
     }
 

@@ -63,6 +63,8 @@ impl Draft {
         let malloc = environment.initial_malloc.as_ref();
         let malloc = malloc.and_then(|text| text.to_str()).and_then(|text| text.trim().parse().ok());
         let mut options = default_options(identity, invocation.core_count.max(1));
+        options.sasl_password_file = environment.sasl_password_file.as_ref().map(PathBuf::from);
+        options.sasl_configuration = environment.sasl_configuration.clone();
         options.port_file = environment.memcached_port_filename.as_ref().map(PathBuf::from);
         options.initial_malloc_bytes = malloc.unwrap_or(0);
         Draft {
@@ -293,6 +295,9 @@ fn default_options(identity: Identity, threads: usize) -> Options {
         prefix_delimiter: b':',
         track_sizes: false,
         auth_file: None,
+        has_sasl: false,
+        sasl_password_file: None,
+        sasl_configuration: None,
         tls: Tls::default(),
         hash_power: 0,
         hash_algorithm: "murmur3",

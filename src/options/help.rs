@@ -179,6 +179,16 @@ const MAN_END: &str = r#"
 .B MEMCACHED_PORT_FILENAME
 A file to write the ports to that were bound, one line for each.
 .TP
+.B MEMCACHED_SASL_PWDB
+Users and passwords for
+.BR \-S ,
+which does not start without it: lines user@realm:password.
+.TP
+.B SASL_CONF_PATH
+Folders, separated by colons, where
+.B \-S
+looks for libsasl's memcached.conf; its mech_list is obeyed. Without it /etc/sasl and /etc/sasl2.
+.TP
 .B SLABSTASH_NAME
 The name to go by when the program is called
 .BR slabstash ,
@@ -227,6 +237,8 @@ does so with a word, a second one of them ends it at once, and
 .B SIGHUP
 reads the file of
 .B \-Y
+or
+.B \-S
 and the TLS certificates again. What cannot be read leaves the old in force and a line in the log.
 .SH SEE ALSO
 slabstash-top(1), slabstash-stats(1), slabstash-keys(1), slabstash-dump(1), slabstash-load(1), slabstash-check(1),
@@ -246,10 +258,10 @@ mod tests {
     fn probes_find_what_is_there_and_nothing_else() {
         for program in ["memcached", "/x/memcached-debug", "slabstash"] {
             let text = help_as(program).to_lowercase();
-            for absent in ["sasl", "ext_path", "proxy_config", "no_drop_privileges"] {
+            for absent in ["ext_path", "proxy_config", "no_drop_privileges"] {
                 assert!(!text.contains(absent), "{program}: {absent}");
             }
-            for present in ["unix-socket", "enable-ssl", "ssl_chain_cert"] {
+            for present in ["sasl", "unix-socket", "enable-ssl", "ssl_chain_cert"] {
                 assert!(text.contains(present), "{program}: {present}");
             }
         }

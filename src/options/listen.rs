@@ -56,6 +56,8 @@ pub enum Host {
 pub(super) struct Context {
     /// `-Y` is on: every listener speaks text only.
     pub is_authenticated: bool,
+    /// `-S` alone is on: every listener speaks binary only.
+    pub has_sasl: bool,
     /// `-Z` is on.
     pub has_tls: bool,
 }
@@ -120,6 +122,10 @@ fn parse_protocol<'a>(
         return Err(format!("Invalid protocol spec: \"{bracket}\""));
     };
     let rest = skip_character(rest);
+    // memcached would serve text there to anybody.
+    if context.has_sasl && ("ascii".starts_with(word) || "negotiating".starts_with(word)) {
+        return Err("Cannot use ascii protocol when SASL enabled".to_string());
+    }
     if "ascii".starts_with(word) {
         return Ok((Some(Protocol::Ascii), rest));
     }
@@ -233,7 +239,7 @@ mod tests {
 
     #[track_caller]
     fn check_authenticated(list: &str, expected: &str) {
-        assert_eq!(read(list, Context { is_authenticated: true, has_tls: false }), expected, "{list:?}");
+        assert_eq!(read(list, Context { is_authenticated: true, ..Context::default() }), expected, "{list:?}");
     }
 
     #[test]
@@ -286,13 +292,22 @@ mod tests {
 
     #[test]
     fn encryption_of_listeners() {
-        let context = Context { is_authenticated: false, has_tls: true };
+        let context = Context { has_tls: true, ..Context::default() };
         let list = "notls:h:1,btls:proto[ascii]:h,mtls:tag_x_:[::1]:3,h";
         let addresses = parse_list(list, context, &mut Vec::new()).expect("a good list");
         let encryption: Vec<_> = addresses.iter().map(|address| address.encryption).collect();
         assert_eq!(encryption, [Encryption::Plain, Encryption::NoPeer, Encryption::Peer, Encryption::Default]);
         let shown = read(list, context);
         assert_eq!(shown, "h 1 - - | h - Ascii - | ::1 3 - x | h - - -");
+    }
+
+    #[test]
+    fn sasl_leaves_only_binary() {
+        let context = Context { has_sasl: true, ..Context::default() };
+        for list in ["proto[ascii]:h", "proto[]:h", "h,proto[neg]:h"] {
+            assert_eq!(read(list, context), "Cannot use ascii protocol when SASL enabled", "{list:?}");
+        }
+        assert_eq!(read("proto[binary]:h,g", context), "h - Binary - | g - - -");
     }
 
     #[test]

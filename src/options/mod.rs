@@ -70,6 +70,10 @@ pub struct Environment {
     pub slabstash_name: Option<OsString>,
     /// `MEMCACHED_PORT_FILENAME`: where to write the ports that were bound.
     pub memcached_port_filename: Option<OsString>,
+    /// `MEMCACHED_SASL_PWDB`: users and passwords for `-S`.
+    pub sasl_password_file: Option<OsString>,
+    /// `SASL_CONF_PATH`: where libsasl looks for its configuration.
+    pub sasl_configuration: Option<OsString>,
     /// `T_MEMD_INITIAL_MALLOC`: pretend that many bytes are in use already (a test's way to a huge cache).
     pub initial_malloc: Option<OsString>,
     /// `POSIXLY_CORRECT`: the first word that is no option ends the options.
@@ -291,6 +295,12 @@ pub struct Options {
     pub track_sizes: bool,
     /// Users and passwords of the text protocol (`-Y`).
     pub auth_file: Option<PathBuf>,
+    /// Logins over the binary protocol (`-S`).
+    pub has_sasl: bool,
+    /// Users and passwords for them (`MEMCACHED_SASL_PWDB`).
+    pub sasl_password_file: Option<PathBuf>,
+    /// Folders of libsasl's configuration (`SASL_CONF_PATH`).
+    pub sasl_configuration: Option<OsString>,
     /// Encryption of TCP connections (`-Z` and `-o ssl_…`).
     pub tls: Tls,
 

@@ -382,8 +382,9 @@ pub(super) static ROWS: &[Row] = &[
     Row {
         short: Some(b'S'),
         name: "enable-sasl",
-        support: Support::Refused(EXIT_USAGE, "This server is not built with SASL support."),
-        settings: &[("auth_enabled_sasl", |_| yes_no(false))],
+        help: &["turn on Sasl authentication"],
+        apply: Set(|options| options.has_sasl = true),
+        settings: &[("auth_enabled_sasl", |options| yes_no(options.has_sasl))],
         ..PLAIN
     },
     Row {

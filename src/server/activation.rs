@@ -39,7 +39,7 @@ pub fn sockets(
                 log::info!("serving the service manager's socket {name}: {}, {encryption}", listener.text());
                 sockets.listeners.push(listener);
             }
-            Adopted::Udp(_) if config.load_logins.is_some() => {
+            Adopted::Udp(_) if config.logins.is_some() => {
                 let text = "Cannot use UDP with ascii authentication enabled";
                 return Err(Failure::new(EXIT_USAGE, format!("{text} (the service manager's socket {name})")));
             }

@@ -3,14 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::command;
-use crate::command::service::{Logins, ProtocolChoice, SettingsReport};
+use crate::command::service::{ProtocolChoice, SettingsReport};
 use crate::net::tls::{self, identities::Policy};
 use crate::store::{self, config::PARTITIONS_MAX};
 
+use super::logins::LoginConfig;
 use super::privileges;
-
-/// Reads the accepted logins; the text says why it could not.
-pub type LoadLogins = dyn Fn() -> Result<Logins, String> + Send;
 
 /// Settings of a server.
 pub struct Config {
@@ -56,8 +54,8 @@ pub struct Config {
     pub is_detail_enabled: bool,
     /// `-Z`.
     pub tls: Option<tls::Config>,
-    /// `-Y`: called at start and at SIGHUP.
-    pub load_logins: Option<Box<LoadLogins>>,
+    /// `-Y` or `-S`.
+    pub logins: Option<LoginConfig>,
     /// `stats settings`.
     pub settings_report: Box<SettingsReport>,
     /// The store's settings.

@@ -1,18 +1,16 @@
 //! From the command line's options to the settings of the parts.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::command::login::parse_auth_file;
 use crate::command::service::ProtocolChoice;
 use crate::net::tls;
 use crate::net::tls::identities::{File, KeyFormat, Policy, Verification};
 use crate::options::{self, Encryption, Host, Options, Port, TlsVersion, VerifyMode};
-use crate::sys::error_text;
 use crate::sys::sandbox::Needs;
 use crate::{command, store};
 
-use super::config::{Config, HUGE_PAGES_LIMIT_MIN, ListenItem, LoadLogins, UnixSocket, absolute, partitions};
+use super::config::{Config, HUGE_PAGES_LIMIT_MIN, ListenItem, UnixSocket, absolute, partitions};
+use super::logins::LoginConfig;
 use super::privileges;
 
 /// memcached's read buffer: the unit of `read_buf_mem_limit`.
@@ -20,7 +18,6 @@ const READ_BUFFER_BYTES: u64 = 16 * 1024;
 
 impl From<&Options> for Config {
     fn from(options: &Options) -> Self {
-        let auth_file = options.auth_file.clone();
         Config {
             tcp_port: port(options.tcp_port),
             udp_port: port(options.udp_port),
@@ -46,7 +43,7 @@ impl From<&Options> for Config {
             notes: options.notes.clone(),
             is_detail_enabled: options.detail_enabled,
             tls: options.tls.is_enabled.then(|| tls_config(&options.tls)),
-            load_logins: auth_file.map(load_logins),
+            logins: logins(options),
             settings_report: options::settings_reporter(options),
             store: store_config(options),
             command: command_config(options),
@@ -118,7 +115,8 @@ fn file(path: &Path) -> File {
 fn privileges_config(options: &Options) -> privileges::Config {
     let tls = &options.tls;
     let read_again = [tls.chain.as_ref(), tls.key.as_ref(), tls.authorities.as_ref()];
-    let read_again = read_again.into_iter().filter(|_| tls.is_enabled).chain([options.auth_file.as_ref()]);
+    let password_file = logins(options).map(|config| config.file().to_owned());
+    let read_again = read_again.into_iter().filter(|_| tls.is_enabled).chain([password_file.as_ref()]);
     let removed = [options.unix_socket.as_ref(), options.pid_file.as_ref().filter(|_| options.daemonize)];
     let mut needs = Needs {
         read: read_again.flatten().map(|path| absolute(path)).collect(),
@@ -195,18 +193,13 @@ fn command_config(options: &Options) -> command::Config {
     }
 }
 
-/// Reads `-Y`'s file at start and at SIGHUP, with memcached's messages.
-fn load_logins(path: PathBuf) -> Box<LoadLogins> {
-    let path = std::path::absolute(&path).unwrap_or(path);
-    Box::new(move || {
-        let shown = shown(&path);
-        let bytes = fs::read(&path).map_err(|error| {
-            // memcached says why twice.
-            let text = error_text(&error);
-            format!("Could not open authfile [{shown}] for reading, error {text}: {text}")
-        })?;
-        parse_auth_file(&bytes).map_err(|text| format!("Authfile [{shown}] {text}"))
-    })
+/// With both, `-Y` decides: then no listener speaks the binary protocol.
+fn logins(options: &Options) -> Option<LoginConfig> {
+    if let Some(file) = &options.auth_file {
+        return Some(LoginConfig::Text { file: absolute(file) });
+    }
+    let file = options.sasl_password_file.as_ref().filter(|_| options.has_sasl)?;
+    Some(LoginConfig::Sasl { file: absolute(file), folders: options.sasl_configuration.clone() })
 }
 
 fn shown(path: &Path) -> String {

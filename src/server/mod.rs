@@ -12,6 +12,7 @@ mod activation;
 pub mod config;
 mod from_options;
 mod logging;
+mod logins;
 pub mod privileges;
 mod sockets;
 mod supervision;
@@ -23,9 +24,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::base::sync::{Arc, AtomicU8, AtomicU32, CachePadded, Mutex};
+use crate::base::sync::{Arc, AtomicU8, AtomicU32, CachePadded};
 use crate::base::time::Clock;
-use crate::command::service::{Certificates, Logins};
+use crate::command::login::Logins;
+use crate::command::service::Certificates;
 use crate::command::{Control, Service};
 use crate::net::acceptor::{Acceptor, Stopper};
 use crate::net::inbox::Inbox;
@@ -45,7 +47,8 @@ use crate::sys::signals::{Signal, Signals, raise};
 use crate::sys::user::{self, UserError};
 use crate::sys::{error_text, limits, pid_file};
 
-pub use config::{Config, ListenItem, LoadLogins, UnixSocket, partitions};
+pub use config::{Config, ListenItem, UnixSocket, partitions};
+pub use logins::LoginConfig;
 use privileges::Privileges;
 use sockets::{Sockets, UdpEndpoint};
 
@@ -168,7 +171,6 @@ struct Running {
     inboxes: Vec<Arc<Inbox>>,
     /// Closed when the last thread has ended.
     ended: Receiver<()>,
-    load_logins: Option<Box<LoadLogins>>,
     manager: Arc<ServiceManager>,
     /// `-s` and `-P`, to be removed at the end.
     socket_file: Option<PathBuf>,
@@ -186,10 +188,7 @@ impl Running {
         mut inherited: Vec<Inherited>,
     ) -> Result<Self, Failure> {
         config.make_paths_absolute();
-        let logins = match &config.load_logins {
-            Some(load) => Some(Arc::new(load().map_err(|text| Failure::new(EXIT_FAILURE, text))?)),
-            None => None,
-        };
+        let logins = config.logins.clone().map(logins::open).transpose()?;
         let sockets = match activation::sockets(&config, identities.as_ref(), &mut inherited)? {
             Some(sockets) => {
                 // Its file is the service manager's to remove.
@@ -211,7 +210,6 @@ impl Running {
             sockets.write_port_file(path)?;
         }
         let address = sockets.text();
-        let load_logins = config.load_logins.take();
         let unix_socket = config.unix_socket.take();
         let socket_file = unix_socket.map(|unix| config::absolute(&unix.path));
         let pid_path = config.pid_file.take();
@@ -232,7 +230,6 @@ impl Running {
             stopper,
             inboxes,
             ended,
-            load_logins,
             manager,
             socket_file,
             pid_file: pid_path.filter(|_| is_daemon),
@@ -284,12 +281,10 @@ impl Running {
         {
             log::warn!("Could not reload TLS certificates on SIGHUP: {text}");
         }
-        let Some(load) = &self.load_logins else {
-            return;
-        };
-        match load() {
-            Ok(logins) => *self.service.logins.lock() = Some(Arc::new(logins)),
-            Err(text) => log::warn!("{text}"),
+        if let Some(logins) = &self.service.logins
+            && let Err(text) = logins.reload()
+        {
+            log::warn!("{text}");
         }
     }
 
@@ -320,7 +315,7 @@ fn remove_socket(path: &Path) {
     }
 }
 
-fn service(config: Config, logins: Option<Arc<Logins>>, identities: Option<Arc<Identities>>) -> Service {
+fn service(config: Config, logins: Option<Logins>, identities: Option<Arc<Identities>>) -> Service {
     let events = Arc::new(EventHub::default());
     let workers = (0..config.command.threads).map(|_| CachePadded::new(WorkerCounters::default()));
     Service {
@@ -338,7 +333,7 @@ fn service(config: Config, logins: Option<Arc<Logins>>, identities: Option<Arc<I
         }),
         verbosity: AtomicU8::new(config.verbosity),
         settings_report: config.settings_report,
-        logins: Mutex::new(logins),
+        logins,
         certificates: identities.map(|identities| Certificates {
             has_session_cache: identities.has_session_cache(),
             reload: Box::new(move || identities.reload()),

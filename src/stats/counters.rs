@@ -56,6 +56,16 @@ worker_counters! {
     auth_cmds,
     /// Failed attempts.
     auth_errors,
+    /// Failures to log in: no such user, or another password.
+    auth_failed_credentials,
+    /// What was sent as a login is none.
+    auth_failed_malformed,
+    /// SASL mechanisms asked for that are not offered.
+    auth_failed_mechanism,
+    /// Logins refused because too many passwords waited to be verified.
+    auth_failed_busy,
+    /// Commands before the login.
+    auth_failed_command,
     /// Connections closed by idle_timeout.
     idle_kicks,
     /// Bytes read from the network.

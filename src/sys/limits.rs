@@ -3,7 +3,9 @@
 use std::io;
 
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setpriority_process, setrlimit,
+};
 
 /// Lets descriptors number up to `descriptors`, and some more for what the server needs besides connections, so that
 /// it can open files when all connections are taken. Without the right to that many, exactly `descriptors`.
@@ -44,6 +46,12 @@ pub fn allow_dumping() -> io::Result<()> {
 /// Keeps all memory, present and future, from being swapped (`-k`).
 pub fn lock_memory() -> io::Result<()> {
     Ok(mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE)?)
+}
+
+/// Puts the calling thread behind the others: 1 is a little, 19 is last. A system that refuses leaves it where it is.
+pub fn lower_priority(niceness: i32) {
+    // On Linux a niceness is a thread's, whatever the call's name.
+    let _ = setpriority_process(None, niceness);
 }
 
 /// Descriptors beyond those of connections: reloading files, process facts, the like.

@@ -19,6 +19,11 @@ pub fn id() -> u32 {
     std::process::id()
 }
 
+/// The host's name; empty if it is not known.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// The processor time used so far; zero if the system does not tell.
 pub fn processor_time() -> ProcessorTime {
     match getrusage(UsageWho::RUSAGE_SELF) {
@@ -49,5 +54,6 @@ mod tests {
         let after = processor_time();
         assert!(after.user >= before.user && after.system >= before.system);
         assert_ne!(id(), 0);
+        assert!(!host_name().is_empty());
     }
 }

@@ -119,6 +119,7 @@ impl Conversation {
                 now: NOW,
                 wake: Wake { target: &self.wake, token: 0 },
                 descriptor: 7,
+                peer: &"127.0.0.1:4000",
                 scratch: &mut self.scratch,
             };
             let progress = self.session.process(rest, &mut self.output, &mut context);

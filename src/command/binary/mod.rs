@@ -8,11 +8,16 @@
 //!     |                                         |                                       |
 //!     +-----------------------------------------+------ last byte: answered ------------+
 //! ```
+//! With `-S` a connection that has not logged in ([`sasl`]) may ask for nothing but the login and the version.
+//!
 //! Framing that cannot be right is answered and ends the connection, as in memcached. Where memcached drops replies
 //! that were still queued when the magic is wrong, they are sent here.
 
 mod arithmetic;
 mod retrieval;
+mod sasl;
+#[cfg(test)]
+mod sasl_tests;
 mod statistics;
 mod storage;
 #[cfg(test)]
@@ -27,9 +32,11 @@ use crate::protocol::binary::reply::{Echo, Status, push_error, push_value};
 use crate::stats::connections::ConnectionState;
 use crate::store::BATCH_KEYS;
 
+use super::login::failures::{self, Cause};
 use super::output::Output;
 use super::service::Context;
 use super::session::{CloseReason, Next, Progress};
+use sasl::Sasl;
 use storage::Receiving;
 
 /// Header, extras and key must fit memcached's read buffer.
@@ -51,12 +58,16 @@ enum State {
     Value(Box<Receiving>),
     /// In bytes nobody wants; the error is sent behind them.
     Swallow { bytes: usize, echo: Echo, status: Status },
+    /// Behind a login whose password is being verified.
+    Login,
 }
 
 /// The state of one binary connection.
 #[derive(Default, Debug)]
 pub struct BinaryState {
     state: State,
+    /// With `-S`.
+    sasl: Option<Box<Sasl>>,
 }
 
 /// What one step came to.
@@ -111,6 +122,11 @@ impl Packet<'_> {
 }
 
 impl BinaryState {
+    /// At the start of a connection that has to log in first, or not.
+    pub fn new(needs_login: bool) -> Self {
+        Self { state: State::Header, sasl: needs_login.then(Box::default) }
+    }
+
     /// Parses and executes requests at the start of `input`; see [`super::session::Session::process`].
     pub fn process(&mut self, input: &[u8], output: &mut Output, context: &mut Context<'_>) -> Progress {
         let mut consumed = 0;
@@ -121,6 +137,7 @@ impl BinaryState {
                 State::Header => self.begin(rest, output, context),
                 State::Value(_) => self.receive(rest, output, context),
                 State::Swallow { .. } => self.swallow(rest, output),
+                State::Login => self.await_login(output, context),
             };
             consumed += step.consumed;
             match step.outcome {
@@ -164,10 +181,15 @@ impl BinaryState {
         matches!(&self.state, State::Value(receiving) if receiving.buffer.missing() == 0)
     }
 
+    /// Whether a password is being verified: the connection will be woken.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Login)
+    }
+
     /// What `stats conns` shows.
     pub fn state(&self) -> ConnectionState {
         match self.state {
-            State::Header => ConnectionState::Read,
+            State::Header | State::Login => ConnectionState::Read,
             State::Value(_) => ConnectionState::Nread,
             State::Swallow { .. } => ConnectionState::Swallow,
         }
@@ -203,7 +225,14 @@ impl BinaryState {
         let Some(value_bytes) = header.value_bytes() else {
             return Step::break_off(prefix_bytes, echo, Status::UnknownCommand, output);
         };
-        if header.body_bytes > BODY_BYTES_MAX || header.key_bytes > KEY_BYTES_MAX {
+        if header.body_bytes > BODY_BYTES_MAX {
+            return Step::break_off(prefix_bytes, echo, Status::InvalidArguments, output);
+        }
+        if !self.is_allowed(header.opcode) {
+            failures::note(Cause::Command, context);
+            return Step::break_off(prefix_bytes, echo, Status::AuthFailure, output);
+        }
+        if header.key_bytes > KEY_BYTES_MAX {
             return Step::break_off(prefix_bytes, echo, Status::InvalidArguments, output);
         }
         let Some(opcode) = Opcode::find(header.opcode) else {
@@ -255,9 +284,8 @@ impl BinaryState {
                 answer(packet, 0, output);
                 return Step::stop(prefix_bytes, Next::Close(CloseReason::Normal));
             }
-            Command::Sasl => {
-                let (echo, status) = (packet.echo(), Status::UnknownCommand);
-                return self.swallow_first(prefix_bytes, packet.value_bytes, echo, status, output);
+            Command::SaslList | Command::SaslStart | Command::SaslStep => {
+                return self.log_in(packet, output, context);
             }
         }
         Step::answered(prefix_bytes)

@@ -39,6 +39,7 @@ impl TestServer {
             now: self.now,
             wake: Wake { target: &self.wake, token: 0 },
             descriptor: 7,
+            peer: &"10.0.0.1:4000",
             scratch: &mut self.scratch,
         };
         act(&mut self.output, &mut context)

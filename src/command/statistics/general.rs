@@ -59,6 +59,8 @@ pub enum Condition {
     Tls,
     /// With TLS and its session cache.
     TlsSessions,
+    /// Where clients have to log in.
+    Logins,
 }
 
 /// A row of the list.
@@ -155,6 +157,7 @@ impl<'a> Facts<'a> {
             Condition::Crawler => self.tuning.has_crawler,
             Condition::Maintainer => self.tuning.has_maintainer,
             Condition::Tls => self.certificates().is_some(),
+            Condition::Logins => self.context.service.logins.is_some(),
             Condition::TlsSessions => self.certificates().is_some_and(|certificates| certificates.has_session_cache),
         }
     }
@@ -386,4 +389,13 @@ statistics! {
     direct_reclaims Count Maintainer "Times a store freed memory for itself." |facts| facts.classes.direct_reclaims;
     // A fetch marks the item at once; there is no queue that could be full.
     lru_bumps_dropped Count Maintainer "Fetches whose mark was lost." |_facts| 0u64;
+    // Not memcached's.
+    auth_failed_credentials Count Logins "Logins with a wrong user or password."
+        |facts| facts.workers.auth_failed_credentials;
+    auth_failed_malformed Count Logins "Logins that were none." |facts| facts.workers.auth_failed_malformed;
+    auth_failed_mechanism Count Logins "Logins by a SASL mechanism that is not offered."
+        |facts| facts.workers.auth_failed_mechanism;
+    auth_failed_busy Count Logins "Logins refused because too many passwords waited to be verified."
+        |facts| facts.workers.auth_failed_busy;
+    auth_failed_command Count Logins "Commands before the login." |facts| facts.workers.auth_failed_command;
 }

@@ -27,8 +27,12 @@ pub enum Command {
     Version,
     Stat,
     Quit,
-    /// Authentication, which is not offered.
-    Sasl,
+    /// Which mechanisms there are to log in.
+    SaslList,
+    /// The first message of a login.
+    SaslStart,
+    /// A later one.
+    SaslStep,
 }
 
 /// Whether a part must be there.
@@ -126,9 +130,9 @@ pub const OPCODES: [Opcode; 35] = {
         row(0x1c, Touch, LOUD, &[4], Present, Any),
         row(0x1d, GetAndTouch, LOUD, &[4], Present, Any),
         row(0x1e, GetAndTouch, QUIET, &[4], Present, Any),
-        row(0x20, Sasl, LOUD, &[0], Absent, Absent),
-        row(0x21, Sasl, LOUD, &[0], Present, Any),
-        row(0x22, Sasl, LOUD, &[0], Present, Any),
+        row(0x20, SaslList, LOUD, &[0], Absent, Absent),
+        row(0x21, SaslStart, LOUD, &[0], Present, Any),
+        row(0x22, SaslStep, LOUD, &[0], Present, Any),
         row(0x23, GetAndTouchWithKey, LOUD, &[4], Present, Any),
         row(0x24, GetAndTouchWithKey, QUIET, &[4], Present, Any),
     ]

@@ -24,6 +24,8 @@ pub enum Status {
     NonNumeric,
     /// `Auth failure.`
     AuthFailure,
+    /// A login goes on; the body is for the client.
+    Continue,
     /// `Unknown command`
     UnknownCommand,
     /// `Out of memory allocating item`
@@ -32,6 +34,8 @@ pub enum Status {
     NoMemoryCreating,
     /// `Out of memory incrementing value`
     NoMemoryIncrementing,
+    /// `Out of memory`
+    NoMemoryReceiving,
 }
 
 impl Status {
@@ -46,15 +50,18 @@ impl Status {
             Status::NotStored => 0x05,
             Status::NonNumeric => 0x06,
             Status::AuthFailure => 0x20,
+            Status::Continue => 0x21,
             Status::UnknownCommand => 0x81,
-            Status::NoMemory | Status::NoMemoryCreating | Status::NoMemoryIncrementing => 0x82,
+            Status::NoMemory | Status::NoMemoryCreating | Status::NoMemoryIncrementing | Status::NoMemoryReceiving => {
+                0x82
+            }
         }
     }
 
     /// The text that is an error's body.
     pub fn text(self) -> &'static [u8] {
         match self {
-            Status::Success => b"",
+            Status::Success | Status::Continue => b"",
             Status::NotFound => b"Not found",
             Status::Exists => b"Data exists for key.",
             Status::TooLarge => b"Too large.",
@@ -66,6 +73,7 @@ impl Status {
             Status::NoMemory => b"Out of memory allocating item",
             Status::NoMemoryCreating => b"Out of memory allocating new item",
             Status::NoMemoryIncrementing => b"Out of memory incrementing value",
+            Status::NoMemoryReceiving => b"Out of memory",
         }
     }
 }

@@ -97,7 +97,7 @@ const FREE: &[c_long] = &[
     libc::SYS_munlock, libc::SYS_memfd_create, libc::SYS_membarrier,
     // Threads and their end.
     libc::SYS_set_robust_list, libc::SYS_rseq, libc::SYS_sched_getaffinity, libc::SYS_getcpu, libc::SYS_gettid,
-    libc::SYS_exit, libc::SYS_exit_group, libc::SYS_clone3,
+    libc::SYS_exit, libc::SYS_exit_group, libc::SYS_clone3, libc::SYS_setpriority,
     // Signals.
     libc::SYS_rt_sigaction, libc::SYS_rt_sigprocmask, libc::SYS_rt_sigreturn, libc::SYS_sigaltstack,
     // Facts, time and chance.

@@ -1,4 +1,4 @@
-//! Text authentication (`-Y`): before a successful login a connection understands `set` alone, whose data is
+//! The conversation of `-Y`: before a successful login a connection understands `set` alone, whose data is
 //! `user password`.
 //!
 //! ```text
@@ -8,12 +8,14 @@
 //! As in memcached all failures of one batch of input are answered by one line, the last; a line below six bytes and
 //! more than 2048 bytes without a line end close the connection.
 
-use crate::base::sync::Arc;
 use crate::protocol::text::number::strict_u32;
 
-use super::output::Output;
-use super::service::{Context, Logins};
-use super::session::{CloseReason, Next, Progress};
+use super::super::output::Output;
+use super::super::service::Context;
+use super::super::session::{CloseReason, Next, Progress};
+use super::accounts::Claim;
+use super::failures::{self, Cause};
+use super::{Answer, Ticket};
 
 /// Fewest bytes that are looked at.
 const INPUT_BYTES_MIN: usize = 3;
@@ -29,6 +31,8 @@ const DATA_BYTES_MAX: u32 = 16384;
 pub struct Login {
     /// Bytes of the announced data, line end included, while they are awaited.
     awaited_bytes: Option<usize>,
+    /// Where the answer will be while a password is verified. Nothing else happens meanwhile.
+    ticket: Option<Ticket>,
     is_done: bool,
 }
 
@@ -43,8 +47,13 @@ impl Login {
         self.is_done
     }
 
+    /// Whether a password is being verified: the connection will be woken.
+    pub fn is_waiting(&self) -> bool {
+        self.ticket.is_some()
+    }
+
     /// Takes login attempts from the start of `input` until one succeeds ([`Login::is_done`]; the unconsumed rest are
-    /// ordinary commands then), more input is needed or the connection is to be closed.
+    /// ordinary commands then), more input is needed, a password has to be verified or the connection is to be closed.
     pub fn process(&mut self, input: &[u8], output: &mut Output, context: &mut Context<'_>) -> Progress {
         let mark = output.mark();
         let mut consumed = 0;
@@ -58,6 +67,7 @@ impl Login {
                     return Progress { consumed, next: Next::Input { bytes } };
                 }
                 Step::Close => {
+                    failures::note(Cause::Malformed, context);
                     return Progress { consumed, next: Next::Abort(CloseReason::Error) };
                 }
                 Step::Used { bytes, reply } => (bytes, reply),
@@ -71,18 +81,25 @@ impl Login {
         }
     }
 
-    fn step(&mut self, input: &[u8], context: &Context<'_>) -> Step {
+    fn step(&mut self, input: &[u8], context: &mut Context<'_>) -> Step {
+        if let Some(ticket) = &self.ticket {
+            let Some(answer) = ticket.answer() else {
+                return Step::Wait { bytes: 0 };
+            };
+            self.ticket = None;
+            return Step::Used { bytes: 0, reply: Some(self.conclude(answer, context)) };
+        }
         let Some(awaited_bytes) = self.awaited_bytes else {
-            return self.take_line(input);
+            return self.take_line(input, context);
         };
         let Some(data) = input.get(..awaited_bytes) else {
             return Step::Wait { bytes: awaited_bytes };
         };
         self.awaited_bytes = None;
-        Step::Used { bytes: awaited_bytes, reply: Some(self.take_data(data, context)) }
+        Step::Used { bytes: awaited_bytes, reply: self.take_data(data, context) }
     }
 
-    fn take_line(&mut self, input: &[u8]) -> Step {
+    fn take_line(&mut self, input: &[u8], context: &mut Context<'_>) -> Step {
         if input.len() < INPUT_BYTES_MIN {
             return Step::Wait { bytes: 0 };
         }
@@ -94,8 +111,10 @@ impl Login {
             return Step::Close;
         }
         let reply = match announced_bytes(line) {
-            None => Some("CLIENT_ERROR unauthenticated"),
-            Some(bytes) if bytes > DATA_BYTES_MAX => Some("CLIENT_ERROR auth token too long"),
+            None => Some(refuse(Cause::Command, "CLIENT_ERROR unauthenticated", context)),
+            Some(bytes) if bytes > DATA_BYTES_MAX => {
+                Some(refuse(Cause::Malformed, "CLIENT_ERROR auth token too long", context))
+            }
             Some(bytes) => {
                 self.awaited_bytes = Some(bytes as usize + 2);
                 None
@@ -104,26 +123,52 @@ impl Login {
         Step::Used { bytes: end + 1, reply }
     }
 
-    fn take_data(&mut self, data: &[u8], context: &Context<'_>) -> &'static str {
+    /// The reply, unless it has to wait.
+    fn take_data(&mut self, data: &[u8], context: &mut Context<'_>) -> Option<&'static str> {
         let Some(pair) = data.strip_suffix(b"\r\n") else {
-            return "CLIENT_ERROR bad command line termination";
+            return Some(refuse(Cause::Malformed, "CLIENT_ERROR bad command line termination", context));
         };
         let Some(space) = memchr::memchr(b' ', pair) else {
-            return "CLIENT_ERROR bad authentication token format";
+            return Some(refuse(Cause::Malformed, "CLIENT_ERROR bad authentication token format", context));
         };
         let (user, rest) = pair.split_at(space);
         let password = rest.get(1..).unwrap_or_default();
-        let logins = context.service.logins.lock().as_ref().map(Arc::clone);
-        let counters = context.counters();
-        counters.auth_cmds.add(1);
-        if logins.is_some_and(|logins| is_accepted(&logins, user, password)) {
-            self.is_done = true;
-            "STORED"
-        } else {
-            counters.auth_errors.add(1);
-            "CLIENT_ERROR authentication failure"
+        let claim = Claim { user: user.to_vec(), bare_user: None, password: password.to_vec() };
+        let wake = context.wake;
+        let answer = match &context.service.logins {
+            Some(logins) => logins.check(claim, || wake.handle()),
+            None => Answer::Refused(Cause::Credentials),
+        };
+        let answer = match answer {
+            Answer::Accepted => Ok(()),
+            Answer::Refused(cause) => Err(cause),
+            Answer::Later(ticket) => {
+                self.ticket = Some(ticket);
+                return None;
+            }
+        };
+        Some(self.conclude(answer, context))
+    }
+
+    fn conclude(&mut self, answer: Result<(), Cause>, context: &mut Context<'_>) -> &'static str {
+        context.counters().auth_cmds.add(1);
+        match answer {
+            Ok(()) => {
+                self.is_done = true;
+                "STORED"
+            }
+            Err(cause) => {
+                context.counters().auth_errors.add(1);
+                refuse(cause, "CLIENT_ERROR authentication failure", context)
+            }
         }
     }
+}
+
+/// Notes a failure; gives its reply back.
+fn refuse(cause: Cause, reply: &'static str, context: &mut Context<'_>) -> &'static str {
+    failures::note(cause, context);
+    reply
 }
 
 enum Step {
@@ -151,69 +196,13 @@ fn announced_bytes(line: &[u8]) -> Option<u32> {
     strict_u32(bytes)
 }
 
-/// Whether one of the pairs matches. All pairs are compared, each in a time that depends on lengths alone, so that the
-/// reply's time tells nothing about the contents.
-pub fn is_accepted(logins: &Logins, user: &[u8], password: &[u8]) -> bool {
-    let mut is_accepted = false;
-    for (accepted_user, accepted_password) in &logins.pairs {
-        is_accepted |= is_equal(accepted_user, user) & is_equal(accepted_password, password);
-    }
-    is_accepted
-}
-
-/// Compares all bytes before it answers.
-fn is_equal(left: &[u8], right: &[u8]) -> bool {
-    if left.len() != right.len() {
-        return false;
-    }
-    let difference = left.iter().zip(right).fold(0, |difference, (left, right)| difference | (left ^ right));
-    std::hint::black_box(difference) == 0
-}
-
-/// Most entries of an authentication file; later ones are not read.
-const ENTRIES_MAX: usize = 8;
-/// Most bytes of an entry; a longer one is cut off there and is the last.
-const ENTRY_BYTES_MAX: usize = 255;
-
-/// Reads the contents of a `-Y` file: lines `user:password`. The error is the end of memcached's message, to follow
-/// `Authfile [<path>] `.
-pub fn parse_auth_file(bytes: &[u8]) -> Result<Logins, String> {
-    let mut logins = Logins::default();
-    let mut rest = bytes;
-    // An empty file is an empty entry, which is malformed.
-    while logins.pairs.is_empty() || (!rest.is_empty() && logins.pairs.len() < ENTRIES_MAX) {
-        let line_bytes = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
-        let entry_bytes = line_bytes.min(ENTRY_BYTES_MAX);
-        let (entry, after) = rest.split_at(entry_bytes);
-        // A NUL ends a user's name that has no colon yet, and so the entry is malformed.
-        let colon = entry
-            .iter()
-            .position(|&byte| byte == b':' || byte == 0)
-            .filter(|&position| entry.get(position) == Some(&b':'));
-        let Some(colon) = colon else {
-            return Err("has a malformed entry. Should be 'user:password'".to_owned());
-        };
-        let (user, tail) = entry.split_at(colon);
-        let tail = tail.get(1..).unwrap_or_default();
-        let end = tail.iter().position(|byte| matches!(byte, b'\n' | b'\r' | 0));
-        let password = tail.get(..end.unwrap_or(tail.len())).unwrap_or_default();
-        logins.pairs.push((user.to_vec(), password.to_vec()));
-        // memcached takes the end of the text for the end of the file when an entry ends with it or with a NUL.
-        match end.and_then(|end| tail.get(end)) {
-            None | Some(0) => break,
-            Some(_) => rest = after,
-        }
-    }
-    Ok(logins)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::command::admin_testing::{Fixture, text};
 
     fn fixture() -> Fixture {
-        let fixture = Fixture::new();
+        let mut fixture = Fixture::new();
         fixture.set_logins(&[("u", "pw"), ("", "x"), ("a", ""), ("b", "c:d")]);
         fixture
     }
@@ -301,44 +290,12 @@ mod tests {
         fixture.with(|context| Login::new().process(input, &mut Output::new(), context));
         let totals = fixture.service.worker_totals();
         assert_eq!((totals.auth_cmds, totals.auth_errors), (2, 1));
-        *fixture.service.logins.lock() = None;
+        assert_eq!((totals.auth_failed_malformed, totals.auth_failed_credentials), (1, 1));
+        let input = b"version\r\nget x\r\nquit\r\n";
         fixture.with(|context| Login::new().process(input, &mut Output::new(), context));
-        assert_eq!(fixture.service.worker_totals().auth_errors, 3);
-    }
-
-    #[track_caller]
-    fn check_file(bytes: &[u8], expected: Option<&[(&[u8], &[u8])]>) {
-        let pairs = parse_auth_file(bytes).ok().map(|logins| logins.pairs);
-        let expected =
-            expected.map(|pairs| pairs.iter().map(|(user, password)| (user.to_vec(), password.to_vec())).collect());
-        assert_eq!(pairs, expected, "{:?}", String::from_utf8_lossy(bytes));
-    }
-
-    #[test]
-    fn files_are_read_as_memcached_reads_them() {
-        check_file(b"u:p", Some(&[(b"u", b"p")]));
-        check_file(b":\n", Some(&[(b"", b"")]));
-        check_file(b"a:b:c\r\nx:y\r\n", Some(&[(b"a", b"b:c"), (b"x", b"y")]));
-        check_file(b"u:p\0z\nx:y\n", Some(&[(b"u", b"p")]));
-        for malformed in [&b""[..], b"\n", b"u\n", b"u:p\n\nx:y\n", b"u:p\nx", b"u\0:p\n"] {
-            check_file(malformed, None);
-        }
-        let nine: String = (1..10).map(|number| format!("x{number}:y\n")).collect();
-        let logins = parse_auth_file(nine.as_bytes()).unwrap();
-        assert_eq!(logins.pairs.len(), 8);
-        assert_eq!(parse_auth_file(b"\n").unwrap_err(), "has a malformed entry. Should be 'user:password'");
-    }
-
-    #[test]
-    fn a_long_entry_is_cut_off_and_is_the_last() {
-        let file = |password_bytes: usize| {
-            let password = "p".repeat(password_bytes);
-            parse_auth_file(format!("u:{password}\nx:y\n").as_bytes()).unwrap()
-        };
-        assert_eq!(file(252).pairs.len(), 2);
-        for password_bytes in [253, 300] {
-            let pairs = file(password_bytes).pairs;
-            assert_eq!((pairs.len(), pairs[0].1.len()), (1, 253));
-        }
+        fixture.with(|context| Login::new().process(b"quit\r\n", &mut Output::new(), context));
+        let totals = fixture.service.worker_totals();
+        assert_eq!((totals.auth_cmds, totals.auth_errors, totals.auth_failed_command), (2, 1, 2));
+        assert_eq!(totals.auth_failed_malformed, 3);
     }
 }

@@ -1,0 +1,184 @@
+//! Logins: what a server that wants them knows, and how a claim is checked.
+//!
+//! ```text
+//!   text (-Y), ../binary/sasl (-S) ── Claim ──> Logins::check ── Accepted, Refused
+//!                                                    │ Costly: a hash
+//!                                                    v
+//!                                               Verification ── the verifier's thread ── Ticket, wake ──> the connection
+//! ```
+//! A connection whose login waits for the verifier reads nothing, so that its later requests stay in order and nothing
+//! grows. Which thread verifies, and how files are read, is the server's business.
+//!
+//! | file | what |
+//! |---|---|
+//! | `accounts` | the entries, and comparing in constant time |
+//! | `files` | the two file formats |
+//! | `hashed` | argon2 |
+//! | `mechanism` | PLAIN and CRAM-MD5 |
+//! | `failures` | counters and log |
+//! | `text` | the conversation of `-Y`; that of `-S` is in `../binary/sasl.rs` |
+
+pub mod accounts;
+pub mod failures;
+pub mod files;
+pub mod hashed;
+pub mod mechanism;
+mod random;
+#[cfg(test)]
+pub(super) mod tests;
+mod text;
+
+use crate::base::sync::{Arc, AtomicU8, Mutex, Ordering};
+
+use accounts::{Accounts, Check, Claim};
+use failures::Cause;
+use mechanism::Sasl;
+
+pub use text::Login;
+
+/// How clients log in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Method {
+    /// `-Y`: a text `set` whose value is user and password.
+    Text,
+    /// `-S`: SASL over the binary protocol.
+    Sasl(Sasl),
+}
+
+/// Why a file's entries are not there. The text is a line for the operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LoadError {
+    /// The file cannot be used; entries read before stay in force.
+    Unusable(String),
+    /// The file is gone, and with it everybody's right to log in.
+    Gone(String),
+}
+
+/// The file of entries.
+pub struct Source {
+    /// Reads it.
+    pub load: Box<dyn Fn() -> Result<Accounts, LoadError> + Send + Sync>,
+    /// Whether it is another than was last read: true once for each change. Asked at each login.
+    pub has_changed: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// Takes verifications to another thread; false when too many wait there.
+pub type Verify = dyn Fn(Verification) -> bool + Send + Sync;
+
+/// Everything about logins.
+pub struct Logins {
+    /// How clients log in.
+    pub method: Method,
+    accounts: Mutex<Arc<Accounts>>,
+    source: Source,
+    verify: Box<Verify>,
+}
+
+impl Logins {
+    /// Reads the entries for the first time. The error is a line for the operator.
+    pub fn load(method: Method, source: Source, verify: Box<Verify>) -> Result<Self, String> {
+        let accounts = (source.load)().map_err(|error| match error {
+            LoadError::Unusable(text) | LoadError::Gone(text) => text,
+        })?;
+        Ok(Self { method, accounts: Mutex::new(Arc::new(accounts)), source, verify })
+    }
+
+    /// Reads the entries again. The error is a line for the operator.
+    pub fn reload(&self) -> Result<(), String> {
+        let (accounts, result) = match (self.source.load)() {
+            Ok(accounts) => (accounts, Ok(())),
+            Err(LoadError::Gone(text)) => (Accounts::new(accounts::Format::Line), Err(text)),
+            Err(LoadError::Unusable(text)) => return Err(text),
+        };
+        *self.accounts.lock() = Arc::new(accounts);
+        result
+    }
+
+    /// Number of entries in force.
+    pub fn count(&self) -> usize {
+        self.accounts.lock().count()
+    }
+
+    /// The entries in force, read again if the file is another.
+    pub fn accounts(&self) -> Arc<Accounts> {
+        if (self.source.has_changed)()
+            && let Err(text) = self.reload()
+        {
+            log::warn!("{text}");
+        }
+        Arc::clone(&self.accounts.lock())
+    }
+
+    /// Checks a claim; `wake` makes what calls the connection back when that takes long.
+    pub fn check(&self, claim: Claim, wake: impl FnOnce() -> Arc<dyn Fn() + Send + Sync>) -> Answer {
+        let accounts = self.accounts();
+        match accounts.check(&claim) {
+            Check::Accepted => Answer::Accepted,
+            Check::Refused => Answer::Refused(Cause::Credentials),
+            Check::Costly => {
+                let ticket = Ticket(Arc::new(AtomicU8::new(WAITING)));
+                let verification = Verification { accounts, claim, answer: Arc::clone(&ticket.0), wake: wake() };
+                match (self.verify)(verification) {
+                    true => Answer::Later(ticket),
+                    false => Answer::Refused(Cause::Busy),
+                }
+            }
+        }
+    }
+}
+
+/// Result of [`Logins::check`].
+#[derive(Debug)]
+pub enum Answer {
+    /// The claim is true.
+    Accepted,
+    /// It is not.
+    Refused(Cause),
+    /// The connection will be woken when the ticket knows.
+    Later(Ticket),
+}
+
+/// Stands for an answer that is not there yet.
+#[derive(Debug)]
+pub struct Ticket(Arc<AtomicU8>);
+
+impl Ticket {
+    /// The answer, if it is there.
+    pub fn answer(&self) -> Option<Result<(), Cause>> {
+        match self.0.load(Ordering::Acquire) {
+            WAITING => None,
+            ACCEPTED => Some(Ok(())),
+            _ => Some(Err(Cause::Credentials)),
+        }
+    }
+}
+
+/// A claim on its way to the verifier. Whoever drops it unasked refuses it.
+pub struct Verification {
+    accounts: Arc<Accounts>,
+    claim: Claim,
+    /// Shared with the ticket, whose connection may be gone.
+    answer: Arc<AtomicU8>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Verification {
+    /// Answers, if anybody still waits for it: tens of milliseconds.
+    pub fn run(self) {
+        if Arc::strong_count(&self.answer) > 1 && self.accounts.verify(&self.claim) {
+            self.answer.store(ACCEPTED, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Verification {
+    fn drop(&mut self) {
+        // Fails when the answer is there already.
+        let _ = self.answer.compare_exchange(WAITING, REFUSED, Ordering::AcqRel, Ordering::Acquire);
+        (self.wake)();
+    }
+}
+
+const WAITING: u8 = 0;
+const ACCEPTED: u8 = 1;
+const REFUSED: u8 = 2;
