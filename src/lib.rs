@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | 0 | [`base`] | time, keys, hashes, sizes, the one door to atomics and locks | I/O, globals |
 //! | 1 | [`stats`] | counting: worker counters, events for watchers, prefixes, the table of connections | the system |
-//! | 1 | [`sys`] | what std and mio lack: users, limits, daemon, process facts | counting |
+//! | 1 | [`sys`] | what std and mio lack: users, limits, sandbox, service manager, process facts | counting |
 //! | 2 | [`protocol`] | bytes to requests and replies to bytes | keys' values, sockets, the clock |
 //! | 2 | [`store`] | keys and values in memory | sockets, the clock, the wire |
 //! | 3 | [`command`] | what a request means: request and store to reply | sockets, threads |

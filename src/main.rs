@@ -2,6 +2,7 @@
 //! name of a command first, it is a client instead.
 
 use std::env;
+use std::fs;
 use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 use std::thread::available_parallelism;
@@ -62,6 +63,7 @@ fn invocation() -> Invocation {
             initial_malloc: env::var_os("T_MEMD_INITIAL_MALLOC"),
             posixly_correct: env::var_os("POSIXLY_CORRECT").is_some(),
         },
+        read_file: Some(|path| fs::read(path)),
     }
 }
 

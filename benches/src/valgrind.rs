@@ -77,7 +77,9 @@ pub fn server_command(server: &Path, connections_max: usize) -> Command {
         .args(["-c", script, "sh", &(connections_max + VALGRIND_FILES).to_string()])
         .args(["--tool=callgrind", "--quiet", "--log-file=/dev/null"])
         .arg(format!("--callgrind-out-file={}/{PREFIX}%p", folder().display()))
-        .arg(server);
+        .arg(server)
+        // A filter of system calls would bind valgrind too.
+        .args(["-o", "no_drop_privileges"]);
     command
 }
 

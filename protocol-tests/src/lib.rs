@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The same transcripts are played over TLS by `tests/tls_wire.rs`; [`credentials`] makes certificates for that, [`tls`] is
-//! the client's side.
+//! the client's side. [`daemon`] starts slabstash as an operator would, for tests of what is around the wire.
 //!
 //! Nothing here knows anything of slabstash but its command line, so any memcached-compatible server can be tested.
 
@@ -19,6 +19,7 @@ pub mod case;
 pub mod connection;
 pub mod credentials;
 pub mod cuts;
+pub mod daemon;
 pub mod matcher;
 pub mod mutate;
 pub mod packet;

@@ -21,20 +21,35 @@ use super::inbox::{Inbox, NewConnection};
 use super::listener::Listener;
 use super::stream::Stream;
 
-/// Tells the acceptor to stop, from any thread.
+/// Tells the acceptor to stop, from any thread, or to show that it runs.
 #[derive(Debug)]
 pub struct Stopper {
     is_stopping: AtomicBool,
+    /// Whether somebody waits for the loop to turn.
+    is_turn_awaited: AtomicBool,
     waker: Waker,
 }
 
 impl Stopper {
-    /// Ends the acceptor's loop; the listeners are closed.
+    /// Ends the acceptor's loop, which then stops the workers; the listeners are closed.
     pub fn stop(&self) {
         self.is_stopping.store(true, Ordering::SeqCst);
         if let Err(error) = self.waker.wake() {
             log::error!("cannot stop accepting: {error}");
         }
+    }
+
+    /// Asks for a turn of the loop; [`Stopper::has_turned`] tells when there was one.
+    pub fn await_turn(&self) {
+        self.is_turn_awaited.store(true, Ordering::SeqCst);
+        if let Err(error) = self.waker.wake() {
+            log::error!("cannot wake the acceptor: {error}");
+        }
+    }
+
+    /// Whether the loop has turned since it was asked to.
+    pub fn has_turned(&self) -> bool {
+        !self.is_turn_awaited.load(Ordering::SeqCst)
     }
 }
 
@@ -70,8 +85,11 @@ impl Acceptor {
     /// An acceptor for `listeners` that hands connections to the workers behind `inboxes`.
     pub fn new(service: Arc<Service>, listeners: Vec<Listener>, inboxes: Vec<Arc<Inbox>>) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let stopper =
-            Arc::new(Stopper { is_stopping: AtomicBool::new(false), waker: Waker::new(poll.registry(), WAKER)? });
+        let stopper = Arc::new(Stopper {
+            is_stopping: AtomicBool::new(false),
+            is_turn_awaited: AtomicBool::new(false),
+            waker: Waker::new(poll.registry(), WAKER)?,
+        });
         let mut acceptor = Self {
             stopper,
             listeners: Vec::with_capacity(listeners.len()),
@@ -128,11 +146,28 @@ impl Acceptor {
                 continue;
             }
             for event in &events {
+                if event.token() == WAKER {
+                    self.stopper.is_turn_awaited.store(false, Ordering::SeqCst);
+                }
                 if let Some(listening) = self.listeners.get_mut(event.token().0) {
                     listening.is_pending = true;
                 }
             }
             self.try_resume();
+        }
+        self.finish();
+    }
+
+    /// Takes in who has connected by now, and tells the workers to stop, in this order. The listeners are closed with it.
+    fn finish(&mut self) {
+        for index in 0..self.listeners.len() {
+            self.listeners[index].is_pending = true;
+            for _ in 0..LAST_BATCHES {
+                self.accept_some(index);
+            }
+        }
+        for inbox in &self.inboxes {
+            inbox.stop();
         }
     }
 
@@ -268,3 +303,5 @@ const REFUSAL: &[u8] = b"ERROR Too many open connections\r\n";
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// Connections accepted from one listener before the workers are signalled.
 const BATCH_MAX: usize = 64;
+/// Batches accepted from one listener at the end.
+const LAST_BATCHES: usize = 16;

@@ -44,7 +44,7 @@ pub struct Tools<'a> {
     pub tls: &'a mut Workspace,
     /// Wakes connections of this worker.
     pub wake: &'a Arc<dyn Fn(usize) + Send + Sync>,
-    /// Whether the server stops: nothing is read any more.
+    /// Whether the server is about to end: nothing is read any more.
     pub is_stopping: bool,
 }
 

@@ -35,6 +35,8 @@ pub struct Inbox {
     /// Tokens of woken connections, each once.
     wakes: Mutex<Vec<usize>>,
     is_stopping: AtomicBool,
+    /// Whether somebody waits for the worker's loop to turn.
+    is_turn_awaited: AtomicBool,
     /// Whether the waker was written since the worker last looked.
     is_signalled: AtomicBool,
     waker: Waker,
@@ -47,6 +49,7 @@ impl Inbox {
             connections: SegQueue::new(),
             wakes: Mutex::new(Vec::new()),
             is_stopping: AtomicBool::new(false),
+            is_turn_awaited: AtomicBool::new(false),
             is_signalled: AtomicBool::new(false),
             waker,
         }
@@ -90,9 +93,21 @@ impl Inbox {
         self.is_stopping.load(Ordering::SeqCst)
     }
 
+    /// Asks the worker for a turn of its loop; [`Inbox::has_turned`] tells when there was one.
+    pub fn await_turn(&self) {
+        self.is_turn_awaited.store(true, Ordering::SeqCst);
+        self.signal();
+    }
+
+    /// Whether the loop has turned since it was asked to.
+    pub fn has_turned(&self) -> bool {
+        !self.is_turn_awaited.load(Ordering::SeqCst)
+    }
+
     /// The worker looks: what is queued after this is signalled again.
     pub fn look(&self) {
         self.is_signalled.store(false, Ordering::SeqCst);
+        self.is_turn_awaited.store(false, Ordering::SeqCst);
     }
 
     /// The next connection.
@@ -134,5 +149,17 @@ mod tests {
         assert_eq!(tokens, [3, 4, 5]);
         inbox.stop();
         assert!(is_signalled() && inbox.is_stopping());
+    }
+
+    #[test]
+    fn a_turn_is_shown_by_the_worker_alone() {
+        let poll = Poll::new().expect("a poll");
+        let inbox = Inbox::new(Waker::new(poll.registry(), Token(7)).expect("a waker"));
+        assert!(inbox.has_turned());
+        inbox.await_turn();
+        inbox.wake(3);
+        assert!(!inbox.has_turned());
+        inbox.look();
+        assert!(inbox.has_turned());
     }
 }

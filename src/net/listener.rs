@@ -6,7 +6,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -215,6 +215,44 @@ pub fn listen_unix(path: &Path, mode: u32, backlog: i32, protocol: ProtocolChoic
     Ok(Listener { socket, protocol, encryption: None })
 }
 
+/// A socket that somebody else made, such as the service manager.
+#[derive(Debug)]
+pub enum Adopted {
+    /// It accepts connections.
+    Listener(Listener),
+    /// It receives datagrams.
+    Udp(UdpSocket),
+}
+
+/// Whether a descriptor is a socket of any kind.
+pub fn is_socket(descriptor: &OwnedFd) -> bool {
+    rustix::net::sockopt::socket_type(descriptor).is_ok()
+}
+
+/// Takes a socket over that is bound, and listens if it is for connections. The error says what it is instead.
+pub fn adopt(descriptor: OwnedFd, protocol: ProtocolChoice) -> io::Result<Adopted> {
+    let socket = Socket::from(descriptor);
+    let other = |what: &str| io::Error::new(ErrorKind::Unsupported, what);
+    socket.set_nonblocking(true)?;
+    let address = socket.local_addr()?;
+    let is_internet = address.as_socket().is_some();
+    let kind = match socket.r#type()? {
+        Type::DGRAM if is_internet => return Ok(Adopted::Udp(UdpSocket::from_std(socket.into()))),
+        Type::STREAM if !socket.is_listener()? => return Err(other("it does not listen")),
+        Type::STREAM if is_internet => {
+            socket.set_keepalive(true)?;
+            socket.set_tcp_nodelay(true)?;
+            ListenSocket::Tcp(TcpListener::from_std(socket.into()))
+        }
+        Type::STREAM if address.is_unix() => {
+            let path = address.as_pathname().map(Path::to_owned).unwrap_or_default();
+            ListenSocket::Unix(UnixListener::from_std(socket.into()), path)
+        }
+        _ => return Err(other("it is of another kind")),
+    };
+    Ok(Adopted::Listener(Listener { socket: kind, protocol, encryption: None }))
+}
+
 /// What is asked for as a UDP send buffer; the system cuts it to its limit.
 const UDP_SEND_BYTES: usize = 256 * 1024 * 1024;
 
@@ -233,6 +271,25 @@ mod tests {
         let second = listen(&place(Some("127.0.0.1"), address.port()), 16);
         let error = second.expect_err("a taken port");
         assert_eq!(error.cause.kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn sockets_of_others_are_adopted_when_they_listen() {
+        let adopt = |descriptor: OwnedFd| adopt(descriptor, ProtocolChoice::Text);
+        let bound = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        assert_eq!(adopt(bound().into()).expect_err("not bound").to_string(), "it does not listen");
+        let listening = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listening.local_addr().ok();
+        match adopt(listening.into()).expect("adopted") {
+            Adopted::Listener(listener) => assert_eq!(listener.internet_address(), address),
+            other => panic!("{other:?}"),
+        }
+        let datagrams = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        assert!(matches!(adopt(datagrams.into()), Ok(Adopted::Udp(_))));
+        let (unix, _) = std::os::unix::net::UnixDatagram::pair().expect("a pair");
+        assert_eq!(adopt(unix.into()).expect_err("datagrams").to_string(), "it is of another kind");
+        let null = std::fs::File::open("/dev/null").expect("it is there");
+        assert!(!is_socket(&null.into()));
     }
 
     #[test]

@@ -8,6 +8,11 @@
 //! ignored without an answer. Replies repeat the id, count from 0, carry their number of datagrams as `total` and 0 as
 //! `reserved`. What does not fit the socket's send buffer is lost, as datagrams are; nothing is queued.
 //!
+//! Nobody knows who really sent a datagram, so a reply may go to a victim of the sender. All that is sent for a request is
+//! therefore at most `udp_reply_factor` times as long as the request, headers included. A longer reply is not sent; the
+//! text protocol says so instead. Clients on loopback addresses, which no network forges, get replies of any length, as
+//! from memcached.
+//!
 //! Each request in the datagram has its response, and so has each key of a multiget, the last one's with `END`. As in
 //! memcached every response is a group of datagrams that is numbered anew, so that a client knows the end of a multiget
 //! only by looking. memcached also sends a datagram without payload, `total` 0, for an empty response that comes first;
@@ -33,6 +38,8 @@ use super::connection::Tools;
 pub struct Endpoint {
     socket: UdpSocket,
     protocol: ProtocolChoice,
+    /// How many times as long as its request a reply may be; 0 is any length.
+    reply_factor: u32,
     /// Keeps its line in the table of connections.
     _entry: Arc<ConnectionEntry>,
     is_readable: bool,
@@ -42,11 +49,12 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint on `socket`.
-    pub fn new(socket: UdpSocket, protocol: ProtocolChoice, entry: Arc<ConnectionEntry>) -> Self {
+    /// An endpoint on `socket`. A reply is at most `reply_factor` times as long as its request, 0 is any length.
+    pub fn new(socket: UdpSocket, protocol: ProtocolChoice, reply_factor: u32, entry: Arc<ConnectionEntry>) -> Self {
         Self {
             socket,
             protocol,
+            reply_factor,
             _entry: entry,
             is_readable: false,
             datagram: Vec::new(),
@@ -101,6 +109,12 @@ impl Endpoint {
         };
         let mut session = Session::new(self.protocol);
         converse(&mut session, payload, &mut self.output, &mut self.reply, &mut context);
+        if let Some(bytes_max) = reply_bytes_max(length, client, self.reply_factor)
+            && self.reply.sent_bytes() > bytes_max
+        {
+            let is_text = payload.first() != Some(&BINARY_REQUEST);
+            self.reply.refuse(is_text, bytes_max);
+        }
         let sent = self.send(id, client);
         tools.service.workers[tools.worker].bytes_written.add(sent);
         self.reply.clear();
@@ -182,10 +196,30 @@ impl Reply {
         })
     }
 
+    /// Bytes of all the datagrams that it takes.
+    fn sent_bytes(&self) -> usize {
+        let sent_bytes = |response: &[u8]| response.len() + response.len().div_ceil(PAYLOAD_BYTES_MAX) * HEADER_BYTES;
+        self.responses().map(sent_bytes).sum()
+    }
+
+    /// Says in its place that it is too long, to who reads text and if that is not too long itself.
+    fn refuse(&mut self, is_text: bool, bytes_max: usize) {
+        self.clear();
+        if is_text && TOO_LONG.len() + HEADER_BYTES <= bytes_max {
+            self.bytes.extend_from_slice(TOO_LONG);
+        }
+    }
+
     fn clear(&mut self) {
         self.bytes.clear();
         self.boundaries.clear();
     }
+}
+
+/// How long a reply may be to a request datagram of `request_bytes`; `None` is any length.
+fn reply_bytes_max(request_bytes: usize, client: SocketAddr, factor: u32) -> Option<usize> {
+    let is_bound = factor > 0 && !client.ip().to_canonical().is_loopback();
+    is_bound.then(|| request_bytes.saturating_mul(factor as usize))
 }
 
 /// A well-formed request datagram.
@@ -247,6 +281,10 @@ impl Datagram<'_> {
     }
 }
 
+/// In place of a reply that would be longer than its request allows.
+const TOO_LONG: &[u8] = b"SERVER_ERROR too large\r\n";
+/// The first byte of a request in the binary protocol.
+const BINARY_REQUEST: u8 = 0x80;
 /// The frame header.
 const HEADER_BYTES: usize = 8;
 /// Payload of a reply datagram: memcached's 1400 with the header.
@@ -327,6 +365,35 @@ mod tests {
         }
         assert_eq!((reply.bytes.as_slice(), reply.boundaries.as_slice()), (&b"abcde"[..], &[0, 2, 3, 3][..]));
         assert!(output.is_empty() && output.boundaries().is_empty());
+    }
+
+    #[test]
+    fn a_reply_is_bound_by_its_request() {
+        #[track_caller]
+        fn check(request_bytes: usize, client: &str, factor: u32, expected: Option<usize>) {
+            let client = client.parse().expect("an address");
+            assert_eq!(reply_bytes_max(request_bytes, client, factor), expected);
+        }
+        check(15, "192.0.2.1:53", 3, Some(45));
+        check(15, "192.0.2.1:53", 1, Some(15));
+        check(15, "192.0.2.1:53", 0, None);
+        check(15, "[2001:db8::1]:53", 3, Some(45));
+        check(15, "127.0.0.1:4000", 3, None);
+        check(15, "[::1]:4000", 3, None);
+        check(15, "[::ffff:127.0.0.1]:4000", 3, None);
+        check(usize::MAX, "192.0.2.1:53", u32::MAX, Some(usize::MAX));
+    }
+
+    #[test]
+    fn a_reply_that_is_too_long_is_not_sent() {
+        let mut reply = Reply { bytes: vec![b'x'; 2000], boundaries: vec![0, 1500] };
+        assert_eq!(reply.sent_bytes(), 1500 + 2 * 8 + 500 + 8);
+        reply.refuse(true, 32);
+        assert_eq!((reply.bytes.as_slice(), reply.sent_bytes()), (&b"SERVER_ERROR too large\r\n"[..], 32));
+        reply.refuse(true, 31);
+        assert_eq!(reply.sent_bytes(), 0);
+        reply.refuse(false, 1000);
+        assert_eq!(reply.sent_bytes(), 0);
     }
 
     #[test]

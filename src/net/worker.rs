@@ -52,6 +52,8 @@ pub struct Worker {
     sweep_at: Option<Instant>,
     /// Set when the server stops: when to end even if replies are owed.
     stop_at: Option<Instant>,
+    /// Whether a poll since then has shown what had been received.
+    has_looked_last: bool,
 }
 
 impl Worker {
@@ -83,6 +85,7 @@ impl Worker {
             maintain_at: start,
             sweep_at: has_idle_timeout.then_some(start + SWEEP_INTERVAL),
             stop_at: None,
+            has_looked_last: false,
         })
     }
 
@@ -99,11 +102,12 @@ impl Worker {
         Ok(())
     }
 
-    /// Serves until told to stop and done with what was read by then.
+    /// Serves until told to stop and done with what was received by then.
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS_MAX);
         loop {
             let timeout = self.timeout();
+            let is_stopping = self.stop_at.is_some();
             if let Err(error) = self.poll.poll(&mut events, timeout) {
                 if error.kind() != io::ErrorKind::Interrupted {
                     log::error!("worker {}: poll: {error}", self.index);
@@ -129,6 +133,7 @@ impl Worker {
                 }
             }
             self.run_timers();
+            self.has_looked_last = is_stopping;
             if self.has_stopped() {
                 break;
             }
@@ -230,7 +235,7 @@ impl Worker {
             pool: &mut self.pool,
             tls: &mut self.tls,
             wake: &self.wake,
-            is_stopping: self.stop_at.is_some(),
+            is_stopping: self.stop_at.is_some_and(|stop_at| self.instant + STOP_SENDING >= stop_at),
         };
         if token >= ENDPOINT_FIRST {
             if let Some(endpoint) = self.endpoints.get_mut(token - ENDPOINT_FIRST)
@@ -318,7 +323,8 @@ impl Worker {
 
     /// How long the poll may wait; `None` for ever.
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.handshakes.is_empty() {
+        let has_to_look = self.stop_at.is_some() && !self.has_looked_last;
+        if has_to_look || !self.ready.is_empty() || !self.handshakes.is_empty() {
             return Some(Duration::ZERO);
         }
         let mut due = self.maintain_at;
@@ -333,7 +339,8 @@ impl Worker {
             return false;
         };
         let is_owing = |(_, connection): (usize, &Connection)| connection.is_owing();
-        self.instant >= stop_at || (self.ready.is_empty() && !self.connections.iter().any(is_owing))
+        let is_done = || self.has_looked_last && self.ready.is_empty() && !self.connections.iter().any(is_owing);
+        self.instant >= stop_at || is_done()
     }
 
     fn close_all(&mut self) {
@@ -360,5 +367,7 @@ const HANDSHAKE_TIMEOUT_SECONDS: u32 = 30;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest sleep between maintenance steps, whatever the store says.
 const MAINTAIN_PAUSE_MAX: Duration = Duration::from_secs(3600);
-/// How long replies are still sent when the server stops.
+/// How long requests are still answered when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_millis(400);
+/// The last part of that, in which nothing more is read: who sends on and on would never be done.
+const STOP_SENDING: Duration = Duration::from_millis(200);

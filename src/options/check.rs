@@ -7,8 +7,8 @@ use crate::base::sizes::CLASSES_MAX;
 use super::draft::Draft;
 use super::listen::{self, Context};
 use super::{
-    EXIT_FAILURE, EXIT_SYSTEM, EXIT_USAGE, Failure, Invocation, Options, Port, Protocol, SLAB_PAGE_BYTES, TlsVersion,
-    number,
+    EXIT_FAILURE, EXIT_SYSTEM, EXIT_USAGE, Failure, Host, Invocation, ListenAddress, Options, Port, Protocol,
+    SLAB_PAGE_BYTES, TlsVersion, number,
 };
 
 /// Checks the whole and pours the draft into its options.
@@ -224,6 +224,10 @@ fn settle_listeners(draft: &mut Draft) -> Result<(), Failure> {
         options.udp_port = Port::Off;
     }
     let Some(list) = &options.listen_text else {
+        // Who wrote such a file for memcached wants what memcached does.
+        if draft.has_read_file {
+            options.listen = vec![ListenAddress::plain(Host::Any)];
+        }
         return Ok(());
     };
     let context = Context { is_authenticated: options.auth_file.is_some(), has_tls: options.tls.is_enabled };

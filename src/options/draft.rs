@@ -12,8 +12,8 @@ use crate::store::Policy;
 use super::row::{Apply, Argument, Row, Support};
 use super::tls::Tls;
 use super::{
-    EXIT_FAILURE, Failure, Host, Identity, Invocation, ListenAddress, Options, Port, Protocol, SLAB_PAGE_BYTES, number,
-    table,
+    EXIT_FAILURE, Failure, Host, Identity, Invocation, ListenAddress, Options, Port, Protocol, ReadFile,
+    SLAB_PAGE_BYTES, Sandbox, number, table,
 };
 
 /// The state between two options.
@@ -33,6 +33,11 @@ pub(super) struct Draft {
     pub slab_sizes_text: Option<Vec<u8>>,
     pub temporary_lru: bool,
     pub temporary_ttl_seconds: u32,
+    pub read_file: Option<ReadFile>,
+    /// Whether the options at hand are those of a file.
+    pub is_in_file: bool,
+    /// Whether there was a file with memcached's options.
+    pub has_read_file: bool,
 }
 
 /// Why reading stops before the end.
@@ -75,6 +80,9 @@ impl Draft {
             slab_sizes_text: None,
             temporary_lru: false,
             temporary_ttl_seconds: TEMPORARY_TTL_SECONDS,
+            read_file: invocation.read_file,
+            is_in_file: false,
+            has_read_file: false,
         }
     }
 
@@ -241,6 +249,9 @@ fn default_options(identity: Identity, threads: usize) -> Options {
         lock_memory: false,
         large_pages: false,
         verbosity: 0,
+        sandbox: Sandbox::Auto,
+        is_sandbox_relaxed: false,
+        udp_reply_factor: UDP_REPLY_FACTOR,
         threads,
         max_connections: 1024,
         maxconns_fast: true,
@@ -294,3 +305,7 @@ fn default_options(identity: Identity, threads: usize) -> Options {
 
 /// The limit for the list of short-lived items, once it is asked for.
 pub(super) const TEMPORARY_TTL_SECONDS: u32 = 61;
+
+/// How much longer than its request a reply over UDP may be: what QUIC allows itself towards an address that has shown
+/// nothing yet (RFC 9000, 8.1).
+const UDP_REPLY_FACTOR: u32 = 3;

@@ -184,6 +184,16 @@ The name to go by when the program is called
 .BR slabstash ,
 for wrapper scripts.
 .TP
+.BR NOTIFY_SOCKET ", " WATCHDOG_USEC ", " WATCHDOG_PID
+Where the service manager is told of readiness, reload, load and stop, and how often it wants a sign of life.
+.TP
+.BR LISTEN_PID ", " LISTEN_FDS ", " LISTEN_FDNAMES
+Sockets from the service manager. They are served in place of those of
+.BR \-p ", " \-U ", " \-l " and " \-s ;
+a name may hold words of
+.BR \-l ,
+separated by commas: notls, btls, mtls, ascii, binary, negotiating.
+.TP
 .B POSIXLY_CORRECT
 The first word that is no option ends the options.
 .SH EXIT STATUS
@@ -211,16 +221,16 @@ The system refused something, an address most often.
 .B SIGINT
 and
 .B SIGTERM
-end the program,
+end the program when what was received is answered, within a second,
 .B SIGUSR1
-ends it gracefully, and
+does so with a word, a second one of them ends it at once, and
 .B SIGHUP
 reads the file of
 .B \-Y
 and the TLS certificates again. What cannot be read leaves the old in force and a line in the log.
 .SH SEE ALSO
 slabstash-top(1), slabstash-stats(1), slabstash-keys(1), slabstash-dump(1), slabstash-load(1), slabstash-check(1),
-docs/compatibility.md of the distribution, https://docs.memcached.org
+docs/operations.md, docs/security.md and docs/compatibility.md of the distribution, https://docs.memcached.org
 "#;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The command line: memcached 1.6.45's, option by option.
 //!
 //! [`parse`] takes everything it depends on as an [`Invocation`] and gives back what to do: run with [`Options`], print
-//! a text and leave, or fail with a message and an exit code. It opens nothing, reads no file and keeps no state, so a
-//! bad option is reported before any socket exists.
+//! a text and leave, or fail with a message and an exit code. It opens nothing and keeps no state, so a bad option is
+//! reported before any socket exists; a file of options (`file`) is read by a function that comes with the invocation.
 //!
 //! One table is the source of all of it: a `row::Row` is an option as one value (names, argument, help text, how it
 //! is supported, what it does, its lines of `stats settings`). From the rows come parsing (`getopt` has the grammar),
@@ -17,6 +17,7 @@ mod check;
 mod completion;
 mod draft;
 mod extended;
+mod file;
 mod getopt;
 mod help;
 mod identity;
@@ -28,7 +29,8 @@ mod table;
 mod tls;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::store::Policy;
 
@@ -56,7 +58,12 @@ pub struct Invocation {
     pub core_count: usize,
     /// The environment variables that matter.
     pub environment: Environment,
+    /// Reads a file that an option names, whole; without it there are none.
+    pub read_file: Option<ReadFile>,
 }
+
+/// A function that reads a whole file.
+pub type ReadFile = fn(&Path) -> io::Result<Vec<u8>>;
 
 /// The environment variables that matter, as found.
 #[derive(Clone, Debug, Default)]
@@ -127,6 +134,28 @@ pub enum Protocol {
     Binary,
 }
 
+/// Whether the process gives up the rights that it does not need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// No.
+    Off,
+    /// As far as the kernel lets it.
+    Auto,
+    /// Yes; no start without a system call filter.
+    Required,
+}
+
+impl Sandbox {
+    /// As the option names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sandbox::Off => "off",
+            Sandbox::Auto => "auto",
+            Sandbox::Required => "required",
+        }
+    }
+}
+
 /// Everything the command line settles, checked: what does not fit together cannot be found in here.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -172,6 +201,12 @@ pub struct Options {
     pub large_pages: bool,
     /// How many `-v`.
     pub verbosity: u32,
+    /// Whether the process gives up what it does not need (`-o sandbox`).
+    pub sandbox: Sandbox,
+    /// Files stay within reach nevertheless (`-o relaxed_privileges`), for memcached's own tests.
+    pub is_sandbox_relaxed: bool,
+    /// How many times as long as its request a reply over UDP may be, outside of this machine; 0 for any length.
+    pub udp_reply_factor: u32,
 
     /// Worker threads (`-t`).
     pub threads: usize,
@@ -290,8 +325,14 @@ fn follow(invocation: &Invocation) -> Result<Options, Early> {
     let identity = Identity::of(invocation);
     let program = identity.program.clone();
     let mut draft = Draft::new(identity, invocation);
-    let mut reader = getopt::Reader::new(&program, &invocation.arguments, table::ROWS);
-    if invocation.environment.posixly_correct {
+    take_words(&mut draft, &program, &invocation.arguments, invocation.environment.posixly_correct)?;
+    Ok(check::finish(draft, invocation)?)
+}
+
+/// Takes the options among `words`, to the first word that is none if `stops_at_word`.
+fn take_words(draft: &mut Draft, program: &str, words: &[OsString], stops_at_word: bool) -> Result<(), Early> {
+    let mut reader = getopt::Reader::new(program, words, table::ROWS);
+    if stops_at_word {
         reader = reader.stop_at_word();
     }
     loop {
@@ -300,7 +341,7 @@ fn follow(invocation: &Invocation) -> Result<Options, Early> {
                 let value = Value { name: found.row.name, bytes: found.value.map(number::skip_space) };
                 draft.take(found.row, value)?;
             }
-            Ok(None) => return Ok(check::finish(draft, invocation)?),
+            Ok(None) => return Ok(()),
             Err(complaint) => {
                 let message = format!("{complaint}\nIllegal argument \"?\"");
                 return Err(Failure::new(EXIT_FAILURE, message).into());

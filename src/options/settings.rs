@@ -1,4 +1,4 @@
-//! `stats settings`: the lines of memcached 1.6.45, all 77, in its order, and one of our own at the end.
+//! `stats settings`: the lines of memcached 1.6.45, all 77, in its order, and some of our own at the end.
 //!
 //! The values come from the rows of the option tables; here are only the order and the two lines that no option sets.
 //! Lines about parts that are not here (external storage) are printed with memcached's defaults, since tools look
@@ -42,12 +42,12 @@ fn settings() -> impl Iterator<Item = &'static Setting> {
     table::all().flat_map(|row: &'static Row| row.settings)
 }
 
-/// No option sets these: the mark of `flush_all`, and the bytes of client flags.
-const FIXED: &[(&str, &str)] = &[("oldest", "0"), ("client_flags_size", "4")];
+/// No option sets these: the mark of `flush_all`, the bytes of client flags, and how far the sandbox holds.
+const FIXED: &[(&str, &str)] = &[("oldest", "0"), ("client_flags_size", "4"), ("seccomp", "no"), ("landlock_abi", "0")];
 
 /// memcached's order. Tools read by name, but people compare two servers line by line.
 #[rustfmt::skip]
-const ORDER: [&str; 78] = [
+const ORDER: [&str; 82] = [
     "maxbytes", "maxconns", "tcpport", "udpport", "inter", "verbosity", "oldest", "evictions", "domain_socket", "umask",
     "shutdown_command", "growth_factor", "chunk_size", "num_threads", "num_threads_per_udp", "stat_key_prefix",
     "detail_enabled", "reqs_per_event", "cas_enabled", "tcp_backlog", "binding_protocol", "auth_enabled_sasl",
@@ -60,7 +60,7 @@ const ORDER: [&str; 78] = [
     "ext_wbuf_size", "ext_compact_under", "ext_drop_under", "ext_max_sleep", "ext_max_frag", "slab_automove_freeratio",
     "ext_drop_unread", "ssl_enabled", "ssl_chain_cert", "ssl_key", "ssl_verify_mode", "ssl_keyformat", "ssl_ciphers",
     "ssl_ca_cert", "ssl_wbuf_size", "ssl_session_cache", "ssl_kernel_tls", "ssl_min_version", "num_napi_ids",
-    "memory_file", "client_flags_size", "eviction_policy",
+    "memory_file", "client_flags_size", "eviction_policy", "sandbox", "seccomp", "landlock_abi", "udp_reply_factor",
 ];
 
 #[cfg(test)]
@@ -95,9 +95,12 @@ mod tests {
     fn defaults_are_those_of_memcached() {
         let shown: Vec<String> =
             settings_report(&options(&[])).iter().map(|(name, value)| format!("{name} {value}")).collect();
-        let (own, shared) = shown.split_last().expect("lines");
-        assert_eq!(shared, MEMCACHED_DEFAULTS.lines().collect::<Vec<_>>());
-        assert_eq!(own, "eviction_policy quick_demotion");
+        let expected: Vec<&str> = MEMCACHED_DEFAULTS.lines().collect();
+        let (shared, own) = shown.split_at(expected.len());
+        assert_eq!(shared, expected);
+        let expected =
+            ["eviction_policy quick_demotion", "sandbox auto", "seccomp no", "landlock_abi 0", "udp_reply_factor 3"];
+        assert_eq!(own, expected);
     }
 
     #[test]
@@ -145,6 +148,10 @@ mod tests {
         check(&["-o", "lru_maintainer,eviction_policy=quick_demotion"], "eviction_policy", "quick_demotion");
         check(&["-o", "read_buf_mem_limit=5"], "read_buf_mem_limit", "5242880");
         check(&["-o", "hashpower=20"], "hashpower_init", "20");
+        check(&["-o", "sandbox=off"], "sandbox", "off");
+        check(&["-o", "drop_privileges"], "sandbox", "required");
+        check(&["-o", "drop_privileges,no_drop_privileges"], "sandbox", "off");
+        check(&["-o", "udp_reply_factor=0"], "udp_reply_factor", "0");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(super) fn invocation(program: &str, arguments: &[&str]) -> Invocation {
         is_root: false,
         core_count: 2,
         environment: Environment::default(),
+        read_file: None,
     }
 }
 
@@ -193,6 +194,8 @@ fn bad_suboptions() {
     }
     refuse_extended("ssl_verify_mode=4", "Invalid ssl_verify_mode. Use help to see valid options.");
     refuse_extended("ssl_min_version=4", "Invalid ssl_min_version. Use help to see valid options.");
+    refuse_extended("sandbox=yes", "sandbox must be auto, required or off");
+    refuse_extended("udp_reply_factor=-1", "could not parse argument to udp_reply_factor");
     refuse_extended("ext_path=/x:1g", "-o ext_path: this server has no external storage (extstore).");
     refuse_extended("proxy_config=/x", "-o proxy_config: this server is not built with proxy support.");
 }

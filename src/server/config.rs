@@ -7,6 +7,8 @@ use crate::command::service::{Logins, ProtocolChoice, SettingsReport};
 use crate::net::tls::{self, identities::Policy};
 use crate::store::{self, config::PARTITIONS_MAX};
 
+use super::privileges;
+
 /// Reads the accepted logins; the text says why it could not.
 pub type LoadLogins = dyn Fn() -> Result<Logins, String> + Send;
 
@@ -38,6 +40,10 @@ pub struct Config {
     pub is_memory_locked: bool,
     /// `MEMCACHED_PORT_FILENAME`.
     pub port_file: Option<PathBuf>,
+    /// `-o sandbox`.
+    pub privileges: privileges::Config,
+    /// `-o udp_reply_factor`: how many times as long as its request a reply over UDP may be; 0 is any length.
+    pub udp_reply_factor: u32,
     /// `-v`, counted.
     pub verbosity: u8,
     /// Say on standard error where the server serves. memcached says nothing.

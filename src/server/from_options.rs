@@ -9,9 +9,11 @@ use crate::net::tls;
 use crate::net::tls::identities::{File, KeyFormat, Policy, Verification};
 use crate::options::{self, Encryption, Host, Options, Port, TlsVersion, VerifyMode};
 use crate::sys::error_text;
+use crate::sys::sandbox::Needs;
 use crate::{command, store};
 
 use super::config::{Config, HUGE_PAGES_LIMIT_MIN, ListenItem, LoadLogins, UnixSocket, absolute, partitions};
+use super::privileges;
 
 /// memcached's read buffer: the unit of `read_buf_mem_limit`.
 const READ_BUFFER_BYTES: u64 = 16 * 1024;
@@ -36,6 +38,8 @@ impl From<&Options> for Config {
             has_core_files: options.core_dumps,
             is_memory_locked: options.lock_memory,
             port_file: options.port_file.clone(),
+            privileges: privileges_config(options),
+            udp_reply_factor: options.udp_reply_factor,
             verbosity: options.verbosity.min(3) as u8,
             is_announced: !options.identity.is_memcached,
             warnings: options.warnings.clone(),
@@ -108,6 +112,23 @@ fn tls_config(options: &options::Tls) -> tls::Config {
 /// A file to be read again later, when the working directory may be another.
 fn file(path: &Path) -> File {
     File { path: absolute(path), shown: shown(path) }
+}
+
+/// What the process needs of the file system while it serves. Parts that read, write or remove files later add theirs.
+fn privileges_config(options: &Options) -> privileges::Config {
+    let tls = &options.tls;
+    let read_again = [tls.chain.as_ref(), tls.key.as_ref(), tls.authorities.as_ref()];
+    let read_again = read_again.into_iter().filter(|_| tls.is_enabled).chain([options.auth_file.as_ref()]);
+    let removed = [options.unix_socket.as_ref(), options.pid_file.as_ref().filter(|_| options.daemonize)];
+    let mut needs = Needs {
+        read: read_again.flatten().map(|path| absolute(path)).collect(),
+        remove: removed.into_iter().flatten().map(|path| absolute(path)).collect(),
+        write: Vec::new(),
+    };
+    if options.core_dumps {
+        needs.write.push(absolute(Path::new(".")));
+    }
+    privileges::Config { sandbox: options.sandbox, is_relaxed: options.is_sandbox_relaxed, needs }
 }
 
 fn store_config(options: &Options) -> store::Config {

@@ -1,22 +1,27 @@
 //! Layer 5: start, signals, ordered stop.
 //!
-//! Start, in memcached's order: background process, certificates (root may read more), limits, user, locked memory, logins, sockets, threads, pid file.
-//! Whatever fails before the first client could connect ends the process with a message and memcached's exit code.
+//! Start, in memcached's order: background process, certificates (root may read more), limits, user, locked memory, logins,
+//! sockets, pid file, threads. In between and last the process gives up what it does not need: files before the threads,
+//! system calls after them. Whatever fails before the first client could connect ends the process with a message and
+//! memcached's exit code.
 //!
-//! Stop: listeners are closed, the Unix socket's file is removed, workers finish the replies of requests they have
-//! read, for less than a second; a second signal does not wait for that.
+//! Stop: who has connected is accepted and the listeners are closed, the Unix socket's file is removed, workers answer what
+//! was received, for less than a second; a second signal does not wait for that.
 
+mod activation;
 pub mod config;
 mod from_options;
 mod logging;
+pub mod privileges;
 mod sockets;
+mod supervision;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::base::sync::{Arc, AtomicU8, AtomicU32, CachePadded, Mutex};
 use crate::base::time::Clock;
@@ -34,11 +39,14 @@ use crate::stats::events::EventHub;
 use crate::stats::prefix::PrefixTable;
 use crate::store::Store;
 use crate::sys::daemon::{self, Side};
+use crate::sys::inherited::{self, Inherited};
+use crate::sys::service_manager::ServiceManager;
 use crate::sys::signals::{Signal, Signals, raise};
 use crate::sys::user::{self, UserError};
 use crate::sys::{error_text, limits, pid_file};
 
 pub use config::{Config, ListenItem, LoadLogins, UnixSocket, partitions};
+use privileges::Privileges;
 use sockets::{Sockets, UdpEndpoint};
 
 /// Why the server did not start.
@@ -64,6 +72,13 @@ impl Failure {
 /// which ends here when the background one is ready.
 pub fn run(mut config: Config) -> Result<(), Failure> {
     logging::start(config.verbosity);
+    let inherited =
+        inherited::take().map_err(|error| Failure::system("cannot take the service manager's sockets", &error))?;
+    let manager = Arc::new(service_manager());
+    if config.is_daemon && (manager.is_there() || !inherited.is_empty()) {
+        config.notes.push("-d has no meaning under a service manager: it watches this very process".to_owned());
+        config.is_daemon = false;
+    }
     let background = match config.is_daemon {
         false => None,
         true => match daemon::start() {
@@ -88,15 +103,29 @@ pub fn run(mut config: Config) -> Result<(), Failure> {
     prepare_process(&config)?;
     let mut signals = Signals::new().map_err(|error| Failure::system("cannot take signals", &error))?;
     let keeps = (config.has_core_files, config.verbosity > 0);
-    let running = Running::start(config, identities)?;
+    let privileges = Privileges::new(config.privileges.clone());
+    let running = Running::start(config, identities, &privileges, manager, inherited)?;
+    let background = background.map(|background| background.prepare(keeps.0));
+    if let Err(failure) = privileges.filter_calls() {
+        running.stop();
+        return Err(failure);
+    }
     running.announce();
     if let Some(background) = background
-        && let Err(error) = background.detach(keeps.0, keeps.1)
+        && let Err(error) = background.and_then(|detachable| detachable.detach(keeps.1))
     {
         log::warn!("cannot detach: {}", error_text(&error));
     }
     running.serve(&mut signals);
     Ok(())
+}
+
+/// The service manager; one that cannot be reached is none.
+fn service_manager() -> ServiceManager {
+    ServiceManager::from_environment().unwrap_or_else(|error| {
+        log::warn!("cannot reach the service manager (NOTIFY_SOCKET): {}", error_text(&error));
+        ServiceManager::default()
+    })
 }
 
 /// Limits, user, locked memory.
@@ -118,6 +147,11 @@ fn prepare_process(config: &Config) -> Result<(), Failure> {
             UserError::User => Failure::new(EXIT_SYSTEM, format!("failed to assume identity of user {name}")),
         })?;
     }
+    if config.has_core_files
+        && let Err(error) = limits::allow_dumping()
+    {
+        log::warn!("-r: there will be no core file: {}", error_text(&error));
+    }
     if config.is_memory_locked
         && let Err(error) = limits::lock_memory()
     {
@@ -135,6 +169,7 @@ struct Running {
     /// Closed when the last thread has ended.
     ended: Receiver<()>,
     load_logins: Option<Box<LoadLogins>>,
+    manager: Arc<ServiceManager>,
     /// `-s` and `-P`, to be removed at the end.
     socket_file: Option<PathBuf>,
     pid_file: Option<PathBuf>,
@@ -143,14 +178,29 @@ struct Running {
 }
 
 impl Running {
-    fn start(mut config: Config, identities: Option<Arc<Identities>>) -> Result<Self, Failure> {
+    fn start(
+        mut config: Config,
+        identities: Option<Arc<Identities>>,
+        privileges: &Privileges,
+        manager: Arc<ServiceManager>,
+        mut inherited: Vec<Inherited>,
+    ) -> Result<Self, Failure> {
         config.make_paths_absolute();
-        let load_logins = config.load_logins.take();
-        let logins = match &load_logins {
+        let logins = match &config.load_logins {
             Some(load) => Some(Arc::new(load().map_err(|text| Failure::new(EXIT_FAILURE, text))?)),
             None => None,
         };
-        let sockets = Sockets::open(&config, identities.as_ref())?;
+        let sockets = match activation::sockets(&config, identities.as_ref(), &mut inherited)? {
+            Some(sockets) => {
+                // Its file is the service manager's to remove.
+                config.unix_socket = None;
+                sockets
+            }
+            None => Sockets::open(&config, identities.as_ref())?,
+        };
+        for Inherited { name, .. } in inherited {
+            log::info!("nobody knows the service manager's descriptor {name}; it is closed");
+        }
         let threads = config.command.threads;
         let descriptors = sockets.listeners.len() + DESCRIPTORS_PER_THREAD * threads;
         if descriptors >= config.command.max_connections.saturating_sub(1) {
@@ -161,24 +211,29 @@ impl Running {
             sockets.write_port_file(path)?;
         }
         let address = sockets.text();
+        let load_logins = config.load_logins.take();
         let unix_socket = config.unix_socket.take();
         let socket_file = unix_socket.map(|unix| config::absolute(&unix.path));
         let pid_path = config.pid_file.take();
         let is_daemon = config.is_daemon;
         let is_announced = config.is_announced;
         let send_bytes = identities.as_ref().map(|identities| identities.send_bytes());
+        config.settings_report = privileges.report(config.settings_report);
+        let reply_factor = config.udp_reply_factor;
         let service = Arc::new(service(config, logins, identities));
-        let (stopper, inboxes, ended) = start_threads(&service, sockets, send_bytes)
-            .map_err(|error| Failure::system("cannot start threads", &error))?;
         for remark in pid_path.as_deref().map(pid_file::write).unwrap_or_default() {
             logging::say(&remark);
         }
+        privileges.restrict_files();
+        let (stopper, inboxes, ended) = start_threads(&service, sockets, send_bytes, reply_factor)
+            .map_err(|error| Failure::system("cannot start threads", &error))?;
         Ok(Self {
             service,
             stopper,
             inboxes,
             ended,
             load_logins,
+            manager,
             socket_file,
             pid_file: pid_path.filter(|_| is_daemon),
             address: is_announced.then_some(address),
@@ -200,9 +255,15 @@ impl Running {
 
     /// Obeys signals until one says stop, then stops.
     fn serve(self, signals: &mut Signals) {
+        let supervision = supervision::start(&self.manager, &self.service, &self.inboxes, &self.stopper);
+        self.manager.ready(&supervision::status(&self.service));
         loop {
             match signals.wait() {
-                Some(Signal::Reload) => self.reload(),
+                Some(Signal::Reload) => {
+                    self.manager.reloading();
+                    self.reload();
+                    self.manager.ready(&supervision::status(&self.service));
+                }
                 Some(Signal::StopGracefully) => {
                     logging::say("Gracefully stopping");
                     break;
@@ -211,6 +272,8 @@ impl Running {
             }
         }
         signals.arm();
+        drop(supervision);
+        self.manager.stopping();
         self.stop();
         log::info!("Exiting normally");
     }
@@ -238,11 +301,15 @@ impl Running {
         if let Some(remark) = self.pid_file.as_deref().and_then(pid_file::remove) {
             logging::say(&remark);
         }
-        for inbox in &self.inboxes {
-            inbox.stop();
+        // The results are errors either way: the last thread has ended, or the time is up.
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        if self.ended.recv_timeout(ACCEPTOR_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
+            // The acceptor has told them, unless it ended long ago.
+            for inbox in &self.inboxes {
+                inbox.stop();
+            }
         }
-        // The result is an error either way: the last thread has ended, or the time is up.
-        let _ = self.ended.recv_deadline(Instant::now() + STOP_TIMEOUT);
+        let _ = self.ended.recv_deadline(deadline);
     }
 }
 
@@ -282,14 +349,19 @@ fn service(config: Config, logins: Option<Arc<Logins>>, identities: Option<Arc<I
 
 type Threads = (Arc<Stopper>, Vec<Arc<Inbox>>, Receiver<()>);
 
-fn start_threads(service: &Arc<Service>, sockets: Sockets, send_bytes: Option<usize>) -> io::Result<Threads> {
+fn start_threads(
+    service: &Arc<Service>,
+    sockets: Sockets,
+    send_bytes: Option<usize>,
+    reply_factor: u32,
+) -> io::Result<Threads> {
     let threads = service.config.threads;
     let mut workers = Vec::with_capacity(threads);
     for index in 0..threads {
         workers.push(Worker::new(index, Arc::clone(service), send_bytes)?);
     }
     for (index, endpoint) in sockets.endpoints.into_iter().enumerate() {
-        workers[index % threads].add_endpoint(open_endpoint(service, endpoint))?;
+        workers[index % threads].add_endpoint(open_endpoint(service, endpoint, reply_factor))?;
     }
     let inboxes: Vec<_> = workers.iter().map(Worker::inbox).collect();
     let acceptor = Acceptor::new(Arc::clone(service), sockets.listeners, inboxes.clone())?;
@@ -312,7 +384,7 @@ fn spawn(name: String, ending: &Sender<()>, run: impl FnOnce() + Send + 'static)
     Ok(())
 }
 
-fn open_endpoint(service: &Service, endpoint: UdpEndpoint) -> Endpoint {
+fn open_endpoint(service: &Service, endpoint: UdpEndpoint, reply_factor: u32) -> Endpoint {
     let entry = service.connections.open(ConnectionEntry::new(
         endpoint.descriptor,
         endpoint.text.into(),
@@ -321,10 +393,12 @@ fn open_endpoint(service: &Service, endpoint: UdpEndpoint) -> Endpoint {
         service.clock.now().seconds,
     ));
     log::debug!("<{} server listening (udp)", endpoint.descriptor);
-    Endpoint::new(endpoint.socket, endpoint.protocol, entry)
+    Endpoint::new(endpoint.socket, endpoint.protocol, reply_factor, entry)
 }
 
 /// What memcached counts for each thread besides connections.
 const DESCRIPTORS_PER_THREAD: usize = 5;
+/// How long the acceptor may take to stop the workers.
+const ACCEPTOR_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long threads may take to finish.
 const STOP_TIMEOUT: Duration = Duration::from_millis(800);

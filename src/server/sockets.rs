@@ -123,7 +123,8 @@ fn places(config: &Config, port: u16) -> Vec<(Place, Option<Policy>)> {
     config.listen.iter().map(|item| (place(item), item.encryption)).collect()
 }
 
-fn endpoint(socket: mio::net::UdpSocket, protocol: ProtocolChoice) -> UdpEndpoint {
+/// A UDP socket with what is told about it.
+pub(super) fn endpoint(socket: mio::net::UdpSocket, protocol: ProtocolChoice) -> UdpEndpoint {
     let text = match socket.local_addr() {
         Ok(bound) => address::internet("udp", bound),
         Err(_) => "udp".to_owned(),

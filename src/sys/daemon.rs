@@ -4,7 +4,8 @@
 //! ```text
 //!   foreground                            background ([`MARK`] set)
 //!   spawn self, standard output a pipe    setsid, start the server; errors go to the common standard error
-//!   read the pipe  <--------------------  [`Background::detach`]: cd /, close the standard streams, write a byte
+//!   read the pipe  <--------------------  [`Background::prepare`]: cd /
+//!                                         [`Detachable::detach`]: close the standard streams, write a byte
 //!   exit 0 at the byte; at its end without one, exit as the child did
 //! ```
 //! Unlike memcached's parent, which exits before its child has bound anything, this one reports a failed start by
@@ -12,7 +13,7 @@
 
 use std::env;
 use std::ffi::CString;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -33,6 +34,12 @@ pub enum Side {
 /// The background process, still attached to its parent.
 #[derive(Debug)]
 pub struct Background(());
+
+/// The background process, ready to be detached.
+#[derive(Debug)]
+pub struct Detachable {
+    null: File,
+}
 
 /// Splits into foreground and background. Returns in both processes; in the foreground one when the other is ready or
 /// has failed. Call before anything else is started.
@@ -75,19 +82,25 @@ fn take_name() {
 }
 
 impl Background {
-    /// Lets go of the terminal and the parent: the server is ready. `keeps_directory` stays in the working directory
-    /// (for core files), `keeps_errors` keeps standard error (for `-v`).
-    pub fn detach(self, keeps_directory: bool, keeps_errors: bool) -> io::Result<()> {
+    /// Leaves the working directory, unless `keeps_directory` (for core files), and opens what the streams will be.
+    pub fn prepare(self, keeps_directory: bool) -> io::Result<Detachable> {
         if !keeps_directory {
             env::set_current_dir("/")?;
         }
-        let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-        rustix::stdio::dup2_stdin(&null)?;
+        Ok(Detachable { null: OpenOptions::new().read(true).write(true).open("/dev/null")? })
+    }
+}
+
+impl Detachable {
+    /// Lets go of the terminal and the parent: the server is ready. `keeps_errors` keeps standard error (for `-v`). Opens
+    /// nothing, so that it can come after all rights were given up.
+    pub fn detach(self, keeps_errors: bool) -> io::Result<()> {
+        rustix::stdio::dup2_stdin(&self.null)?;
         io::stdout().write_all(b"\n")?;
         io::stdout().flush()?;
-        rustix::stdio::dup2_stdout(&null)?;
+        rustix::stdio::dup2_stdout(&self.null)?;
         if !keeps_errors {
-            rustix::stdio::dup2_stderr(&null)?;
+            rustix::stdio::dup2_stderr(&self.null)?;
         }
         Ok(())
     }

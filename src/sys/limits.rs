@@ -3,7 +3,7 @@
 use std::io;
 
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 /// Lets descriptors number up to `descriptors`, and some more for what the server needs besides connections, so that
 /// it can open files when all connections are taken. Without the right to that many, exactly `descriptors`.
@@ -34,6 +34,11 @@ pub fn allow_core_files() -> io::Result<()> {
         Some(0) => Err(io::ErrorKind::PermissionDenied.into()),
         _ => Ok(()),
     }
+}
+
+/// Lets the process leave core files, which the system forbids to one that has changed its user.
+pub fn allow_dumping() -> io::Result<()> {
+    Ok(set_dumpable_behavior(DumpableBehavior::Dumpable)?)
 }
 
 /// Keeps all memory, present and future, from being swapped (`-k`).

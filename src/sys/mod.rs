@@ -1,9 +1,12 @@
-//! Layer 1: what std and mio lack of the system: users, limits, the daemon, facts about the process.
+//! Layer 1: what std and mio lack of the system: users, limits, the daemon, the service manager, facts about the process.
 
 pub mod daemon;
+pub mod inherited;
 pub mod limits;
 pub mod pid_file;
 pub mod process;
+pub mod sandbox;
+pub mod service_manager;
 pub mod signals;
 pub mod user;
 

@@ -27,12 +27,13 @@ pub fn changed(settings: &Statistics) -> Vec<Changed> {
 }
 
 /// Settings that nobody chooses: they follow from the machine, the build or the past.
-const NOT_CHOSEN: &[&str] = &["oldest", "num_threads_per_udp", "client_flags_size", "umask", "lru_crawler_tocrawl"];
+const NOT_CHOSEN: &[&str] =
+    &["oldest", "num_threads_per_udp", "client_flags_size", "umask", "lru_crawler_tocrawl", "seccomp", "landlock_abi"];
 
 /// Defaults of memcached 1.6 that are no more.
 const OLD_DEFAULTS: &[(&str, &str)] = &[("slab_automove_window", "30"), ("num_napi_ids", "(null)")];
 
-/// `stats settings` of memcached 1.6.45 without options.
+/// `stats settings` of memcached 1.6.45 without options, and slabstash's own lines at the end.
 const DEFAULTS: &[(&str, &str)] = &[
     ("maxbytes", "67108864"),
     ("maxconns", "1024"),
@@ -109,6 +110,9 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("proxy_uring_enabled", "no"),
     ("num_napi_ids", "0"),
     ("memory_file", "(null)"),
+    ("eviction_policy", "quick_demotion"),
+    ("sandbox", "auto"),
+    ("udp_reply_factor", "3"),
 ];
 
 #[cfg(test)]
@@ -124,6 +128,14 @@ mod tests {
         assert_eq!(names(include_str!("samples/memcached-settings.txt")), ["maxbytes", "tcpport", "inter"]);
         let slabstash = names(include_str!("samples/slabstash-settings.txt"));
         assert_eq!(slabstash, ["maxbytes", "tcpport", "inter", "num_threads"]);
+    }
+
+    #[test]
+    fn own_defaults_are_defaults() {
+        let own = "STAT eviction_policy quick_demotion\nSTAT sandbox auto\nSTAT seccomp yes\nSTAT landlock_abi 7\n\
+            STAT udp_reply_factor 3";
+        assert_eq!(names(own), [""; 0]);
+        assert_eq!(names("STAT sandbox off\nSTAT seccomp no"), ["sandbox"]);
     }
 
     #[test]

@@ -1,0 +1,187 @@
+//! A slabstash started as an operator or a service manager would, for tests of what is around the wire: signals, files,
+//! rights. What it says on standard error is kept.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::server::{Program, built_beside_this_test, free_port};
+
+/// A running daemon. It is killed when this is dropped; its folder goes too.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    /// The loopback port that it was given.
+    pub port: u16,
+    /// A folder of its own.
+    pub folder: PathBuf,
+}
+
+/// A folder and a free port for a daemon, and the command that starts it.
+#[derive(Debug)]
+pub struct Plan {
+    /// The command, without any option.
+    pub command: Command,
+    /// A free loopback port.
+    pub port: u16,
+    /// A folder of the daemon's own.
+    pub folder: PathBuf,
+}
+
+impl Plan {
+    /// Plans a daemon; `None` when the tests run against a real memcached, which has none of this.
+    pub fn new() -> Option<Plan> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let program = Program::from_environment().unwrap();
+        if program.is_reference {
+            return None;
+        }
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("slabstash-daemon-{}-{number}", std::process::id()));
+        // Another process of this number may have left one.
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let mut command = Command::new(program.path);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Some(Plan { command, port: free_port().unwrap(), folder })
+    }
+
+    /// Adds options, separated by blanks; `{port}` and `{folder}` stand for the plan's.
+    pub fn options(mut self, text: &str) -> Plan {
+        let folder = self.folder.display().to_string();
+        let text = text.replace("{port}", &self.port.to_string()).replace("{folder}", &folder);
+        self.command.args(text.split_whitespace());
+        self
+    }
+
+    /// Writes a file in the folder.
+    pub fn file(self, name: &str, text: &str) -> Plan {
+        fs::write(self.folder.join(name), text).unwrap();
+        self
+    }
+
+    /// Starts the daemon without waiting for it.
+    pub fn spawn(mut self) -> Daemon {
+        let errors = fs::File::create(self.folder.join("stderr")).unwrap();
+        let child = self.command.stderr(errors).spawn().unwrap();
+        Daemon { child, port: self.port, folder: self.folder }
+    }
+
+    /// Starts the daemon and waits until it answers on its port.
+    pub fn start(self) -> Daemon {
+        let mut daemon = self.spawn();
+        let deadline = Instant::now() + TIMEOUT;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, daemon.port)).is_err() {
+            let ended = daemon.child.try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}: {}", daemon.errors());
+            thread::sleep(POLL);
+        }
+        daemon
+    }
+}
+
+impl Daemon {
+    /// A daemon that was started in another way.
+    pub fn of(child: Child, port: u16, folder: PathBuf) -> Daemon {
+        Daemon { child, port, folder }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Connects, sends `request` and gives what is answered until the end.
+    pub fn ask(&self, request: &str) -> String {
+        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        socket.shutdown(Shutdown::Write).unwrap();
+        let mut reply = Vec::new();
+        socket.read_to_end(&mut reply).unwrap();
+        String::from_utf8_lossy(&reply).into_owned()
+    }
+
+    /// A line of `stats settings`.
+    pub fn setting(&self, name: &str) -> String {
+        let settings = self.ask("stats settings\r\n");
+        let line = settings.lines().find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
+        line.unwrap_or_else(|| panic!("{name} in {settings}")).to_owned()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        signal(self.id(), name);
+    }
+
+    /// Waits for its end; the exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end: {}", self.errors());
+            thread::sleep(POLL);
+        }
+    }
+
+    /// What it has said so far.
+    pub fn errors(&self) -> String {
+        fs::read_to_string(self.folder.join("stderr")).unwrap_or_default()
+    }
+
+    /// A line of `/proc/…/status` for each of its threads.
+    pub fn thread_facts(&self, name: &str) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        tasks.map(|task| fact(&task.unwrap().path().join("status"), name)).collect()
+    }
+
+    /// The same for the process.
+    pub fn fact(&self, name: &str) -> String {
+        fact(&PathBuf::from(format!("/proc/{}/status", self.id())), name)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Sends a signal to a process.
+pub fn signal(id: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &id.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Waits until something is so.
+pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + TIMEOUT;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "in vain for {what}");
+        thread::sleep(POLL);
+    }
+}
+
+/// The program under test, for tests that start it in their own way.
+pub fn program() -> PathBuf {
+    std::env::var_os("SLABSTASH_TEST_SERVER").map_or_else(|| built_beside_this_test().unwrap(), PathBuf::from)
+}
+
+fn fact(path: &std::path::Path, name: &str) -> String {
+    let status = fs::read_to_string(path).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+    line.unwrap_or_else(|| panic!("{name} in {status}")).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Long, for machines that do much else.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(5);
