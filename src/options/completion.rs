@@ -89,9 +89,10 @@ fn wrapped(words: &[String]) -> String {
 }
 
 /// Values that are one of a few words, by the option's long name. The policies come from the store.
-const CHOICES: &[(&str, &[&str])] = &[("protocol", &["auto", "ascii", "binary"])];
+const CHOICES: &[(&str, &[&str])] = &[("protocol", &["auto", "ascii", "binary"]), ("sandbox", &["auto", "required", "off"])];
 
-const SCRIPT: &str = r#"# bash completion for slabstash(1), also as memcached(1)
+const SCRIPT: &str = r#"# shellcheck shell=bash
+# bash completion for slabstash(1), also as memcached(1)
 # Made from the option tables and the commands' rows; a test compares it.
 
 # Each of these adds to COMPREPLY what may stand where the word so far, $1, stands.

@@ -46,7 +46,7 @@ fn spellings(flag: &Flag) -> Vec<String> {
 const SCRIPT: &str = r#"
 # A command of slabstash: "$@" are its name, its words and flags. Fails if the first word is no command.
 _slabstash_command() {
-    local current=${*: -1} previous= flags= choices= files= values=
+    local current=${*: -1} previous flags choices files values
     if (($# == 1)); then
         [[ $current == -* ]] && return 1
         _slabstash_words "$current" {names}
