@@ -17,7 +17,10 @@ fn versions_are_the_programs() {
     let example = read("packaging/kubernetes/slabstash.yaml");
     assert!(example.contains(&format!("image: slabstash:{VERSION}\n")), "packaging/kubernetes/slabstash.yaml");
     let image = read("packaging/container/Containerfile");
-    assert!(image.contains(&format!("FROM rust:{}-", env!("CARGO_PKG_RUST_VERSION"))), "packaging/container/Containerfile");
+    assert!(
+        image.contains(&format!("FROM rust:{}-", env!("CARGO_PKG_RUST_VERSION"))),
+        "packaging/container/Containerfile"
+    );
 }
 
 #[test]
@@ -35,7 +38,12 @@ fn rpm_lists_every_unit() {
 #[test]
 fn unit_of_memcacheds_name_is_whole() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/memcached-unit");
-    let words = ["/etc/memcached.conf", "A cache", "/usr/bin/memcached -o config_file=/etc/memcached.conf", "ExecStartPre=true"];
+    let words = [
+        "/etc/memcached.conf",
+        "A cache",
+        "/usr/bin/memcached -o config_file=/etc/memcached.conf",
+        "ExecStartPre=true",
+    ];
     let output = std::process::Command::new("sh").arg(script).args(words).output().expect("sh runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let unit = String::from_utf8(output.stdout).expect("text");

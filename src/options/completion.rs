@@ -89,7 +89,8 @@ fn wrapped(words: &[String]) -> String {
 }
 
 /// Values that are one of a few words, by the option's long name. The policies come from the store.
-const CHOICES: &[(&str, &[&str])] = &[("protocol", &["auto", "ascii", "binary"]), ("sandbox", &["auto", "required", "off"])];
+const CHOICES: &[(&str, &[&str])] =
+    &[("protocol", &["auto", "ascii", "binary"]), ("sandbox", &["auto", "required", "off"])];
 
 const SCRIPT: &str = r#"# shellcheck shell=bash
 # bash completion for slabstash(1), also as memcached(1)
