@@ -18,7 +18,7 @@ pub fn completion() -> String {
 /// How a command's flags and words are completed.
 fn arm(command: &Command) -> String {
     let flags = || command.flags.iter().chain(COMMON);
-    let all: Vec<String> = flags().flat_map(|flag| spellings(flag)).collect();
+    let all: Vec<String> = flags().flat_map(spellings).collect();
     let mut text = format!("        {})\n            flags=\"{}\"", command.name, all.join(" "));
     // Words in brackets are those to choose from: `[ADDRESS...] [display|settings]`.
     let words: Vec<&str> = command.words.split(['[', ']']).filter(|part| part.contains('|')).collect();
