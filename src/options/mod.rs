@@ -14,6 +14,7 @@
 
 mod absent;
 mod check;
+mod completion;
 mod draft;
 mod extended;
 mod file;
@@ -37,6 +38,7 @@ use crate::base::sizes::PAGE_BYTES;
 
 use draft::{Draft, Early, Value};
 
+pub use completion::completion;
 pub use help::{help, man_page};
 pub use identity::Identity;
 pub use listen::{Encryption, Host, ListenAddress};

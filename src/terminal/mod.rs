@@ -10,7 +10,7 @@
 //!   below them   sample ── findings     what a node says at a moment, and what is wrong with it
 //!                statistics, classes, settings, listing, hot_keys     what answers mean
 //!                connection ── address     bytes, deadlines, login; another transport has its place here
-//!   beside them  arguments, man     one row per command: parser, help, manual page
+//!   beside them  arguments, man, completion     one row per command: parser, help, manual page, bash completion
 //!                text, progress, failure
 //! ```
 
@@ -18,6 +18,7 @@ pub mod address;
 pub mod arguments;
 pub mod check;
 pub mod classes;
+pub mod completion;
 pub mod connection;
 pub mod dump;
 pub mod failure;
