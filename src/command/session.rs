@@ -23,9 +23,10 @@ use crate::store::BATCH_KEYS;
 use super::binary::BinaryState;
 use super::dump::Dump;
 use super::login::{Login, Method};
+use super::observe::Framing;
 use super::output::{Mark, Output};
 use super::retrieval::{self, Answered, Looked, Lookup};
-use super::service::{Context, ProtocolChoice};
+use super::service::{Context, ProtocolChoice, Service};
 use super::sets;
 use super::storage::LargeStore;
 use super::text::{self, Line, Step};
@@ -415,6 +416,21 @@ impl Session {
             Phase::Login(login) => login.is_waiting(),
             Phase::Binary(binary) => binary.is_waiting(),
             _ => false,
+        }
+    }
+
+    /// How the requests at the start of `input` are framed; `None` while the input is none, or a login.
+    pub fn framing(&self, input: &[u8], service: &Service) -> Option<Framing> {
+        match &self.phase {
+            Phase::Command => Some(Framing::Text),
+            Phase::Binary(binary) => binary.is_at_request().then_some(Framing::Binary),
+            Phase::Fresh if service.logins.is_some() => None,
+            Phase::Fresh => match self.protocol {
+                ProtocolChoice::Binary => Some(Framing::Binary),
+                ProtocolChoice::Negotiate if input.first() == Some(&REQUEST_MAGIC) => Some(Framing::Binary),
+                ProtocolChoice::Negotiate | ProtocolChoice::Text => Some(Framing::Text),
+            },
+            _ => None,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::store::Policy;
 use super::row::{Apply, Argument, Row, Support};
 use super::tls::Tls;
 use super::{
-    EXIT_FAILURE, Failure, Host, Identity, Invocation, ListenAddress, Options, Port, Protocol, ReadFile,
+    Admin, EXIT_FAILURE, Failure, Host, Identity, Invocation, ListenAddress, Options, Port, Protocol, ReadFile,
     SLAB_PAGE_BYTES, Sandbox, number, table,
 };
 
@@ -299,6 +299,8 @@ fn default_options(identity: Identity, threads: usize) -> Options {
         sasl_password_file: None,
         sasl_configuration: None,
         tls: Tls::default(),
+        admin: Admin::default(),
+        core_count: threads,
         hash_power: 0,
         hash_algorithm: "murmur3",
         tail_repair_time_seconds: 0,

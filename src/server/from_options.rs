@@ -1,13 +1,14 @@
 //! From the command line's options to the settings of the parts.
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::command::service::ProtocolChoice;
 use crate::net::tls;
 use crate::net::tls::identities::{File, KeyFormat, Policy, Verification};
-use crate::options::{self, Encryption, Host, Options, Port, TlsVersion, VerifyMode};
+use crate::options::{self, AdminAddress, Encryption, Host, Options, Port, TlsVersion, VerifyMode};
 use crate::sys::sandbox::Needs;
-use crate::{command, store};
+use crate::{admin, command, store};
 
 use super::config::{Config, HUGE_PAGES_LIMIT_MIN, ListenItem, UnixSocket, absolute, partitions};
 use super::logins::LoginConfig;
@@ -45,6 +46,7 @@ impl From<&Options> for Config {
             tls: options.tls.is_enabled.then(|| tls_config(&options.tls)),
             logins: logins(options),
             settings_report: options::settings_reporter(options),
+            admin: admin_config(options),
             store: store_config(options),
             command: command_config(options),
         }
@@ -106,6 +108,23 @@ fn tls_config(options: &options::Tls) -> tls::Config {
     }
 }
 
+fn admin_config(options: &Options) -> Option<admin::Config> {
+    let address = match options.admin.listen.clone()? {
+        AdminAddress::Internet(address) => admin::Address::Internet(address),
+        AdminAddress::Unix(path) => admin::Address::Unix(path),
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Some(admin::Config {
+        address,
+        is_remote_allowed: options.admin.is_remote_allowed,
+        shows_keys: options.admin.shows_keys,
+        version: options::Identity::VERSION.to_owned(),
+        default_settings: options::default_settings(options),
+        start_id: admin::Config::random_start_id(),
+        started_at_unix: now.as_secs() as i64,
+    })
+}
+
 /// A file to be read again later, when the working directory may be another.
 fn file(path: &Path) -> File {
     File { path: absolute(path), shown: shown(path) }
@@ -117,9 +136,16 @@ fn privileges_config(options: &Options) -> privileges::Config {
     let read_again = [tls.chain.as_ref(), tls.key.as_ref(), tls.authorities.as_ref()];
     let password_file = logins(options).map(|config| config.file().to_owned());
     let read_again = read_again.into_iter().filter(|_| tls.is_enabled).chain([password_file.as_ref()]);
-    let removed = [options.unix_socket.as_ref(), options.pid_file.as_ref().filter(|_| options.daemonize)];
+    let admin_socket = match &options.admin.listen {
+        Some(AdminAddress::Unix(path)) => Some(path),
+        _ => None,
+    };
+    let pid_file = options.pid_file.as_ref().filter(|_| options.daemonize);
+    let removed = [options.unix_socket.as_ref(), pid_file, admin_socket];
+    // The admin listener shows what the process takes.
+    let own_facts = options.admin.listen.as_ref().map(|_| Path::new("/proc/self/status").to_owned());
     let mut needs = Needs {
-        read: read_again.flatten().map(|path| absolute(path)).collect(),
+        read: read_again.flatten().map(|path| absolute(path)).chain(own_facts).collect(),
         remove: removed.into_iter().flatten().map(|path| absolute(path)).collect(),
         write: Vec::new(),
     };

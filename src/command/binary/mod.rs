@@ -186,6 +186,11 @@ impl BinaryState {
         matches!(self.state, State::Login)
     }
 
+    /// Whether a packet begins with the next byte.
+    pub fn is_at_request(&self) -> bool {
+        matches!(self.state, State::Header)
+    }
+
     /// What `stats conns` shows.
     pub fn state(&self) -> ConnectionState {
         match self.state {
