@@ -282,6 +282,8 @@ fn default_options(identity: Identity, threads: usize) -> Options {
         prefix_delimiter: b':',
         track_sizes: false,
         auth_file: None,
+        memory_file: None,
+        warm_restart: None,
         tls: Tls::default(),
         hash_power: 0,
         hash_algorithm: "murmur3",

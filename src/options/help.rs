@@ -207,13 +207,18 @@ does not exist.
 .TP
 .B 71
 The system refused something, an address most often.
+.TP
+.B 74
+The cache could not be saved for the next start.
 .SH SIGNALS
 .B SIGINT
 and
 .B SIGTERM
 end the program,
 .B SIGUSR1
-ends it gracefully, and
+ends it gracefully, which saves the cache to the file of
+.BR \-e ,
+and
 .B SIGHUP
 reads the file of
 .B \-Y

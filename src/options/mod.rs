@@ -100,6 +100,8 @@ pub const EXIT_USAGE: i32 = 64;
 pub const EXIT_NO_USER: i32 = 67;
 /// The system refused something, an address most often (`EX_OSERR`).
 pub const EXIT_SYSTEM: i32 = 71;
+/// The cache could not be saved for the next start (`EX_IOERR`).
+pub const EXIT_NOT_SAVED: i32 = 74;
 /// A slab page, as large as memcached's; [`PAGE_BYTES`] in the options' measure.
 pub const SLAB_PAGE_BYTES: u32 = PAGE_BYTES as u32;
 
@@ -256,6 +258,10 @@ pub struct Options {
     pub track_sizes: bool,
     /// Users and passwords of the text protocol (`-Y`).
     pub auth_file: Option<PathBuf>,
+    /// Keeps the cache over a restart (`-e`).
+    pub memory_file: Option<PathBuf>,
+    /// Whether the service manager is to keep the cache over a restart; `None` when it offers to.
+    pub warm_restart: Option<bool>,
     /// Encryption of TCP connections (`-Z` and `-o ssl_…`).
     pub tls: Tls,
 

@@ -48,6 +48,10 @@ pub struct Config {
     pub notes: Vec<String>,
     /// `-D`: `stats detail` counts from the start.
     pub is_detail_enabled: bool,
+    /// `-e`.
+    pub memory_file: Option<PathBuf>,
+    /// `-o warm_restart`, `-o no_warm_restart`.
+    pub warm_restart: Option<bool>,
     /// `-Z`.
     pub tls: Option<tls::Config>,
     /// `-Y`: called at start and at SIGHUP.
@@ -87,6 +91,7 @@ impl Config {
     pub(super) fn make_paths_absolute(&mut self) {
         self.pid_file = self.pid_file.as_deref().map(absolute);
         self.port_file = self.port_file.as_deref().map(absolute);
+        self.memory_file = self.memory_file.as_deref().map(absolute);
     }
 }
 

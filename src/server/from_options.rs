@@ -41,6 +41,8 @@ impl From<&Options> for Config {
             warnings: options.warnings.clone(),
             notes: options.notes.clone(),
             is_detail_enabled: options.detail_enabled,
+            memory_file: options.memory_file.clone(),
+            warm_restart: options.warm_restart,
             tls: options.tls.is_enabled.then(|| tls_config(&options.tls)),
             load_logins: auth_file.map(load_logins),
             settings_report: options::settings_reporter(options),

@@ -4,22 +4,23 @@
 //! Whatever fails before the first client could connect ends the process with a message and memcached's exit code.
 //!
 //! Stop: listeners are closed, the Unix socket's file is removed, workers finish the replies of requests they have
-//! read, for less than a second; a second signal does not wait for that.
+//! read, for less than a second, then the cache is kept, if it is to be ([`restart`]); a second signal waits for none of that.
 
 pub mod config;
 mod from_options;
 mod logging;
+mod restart;
 mod sockets;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::base::sync::{Arc, AtomicU8, AtomicU32, CachePadded, Mutex};
-use crate::base::time::Clock;
 use crate::command::service::{Certificates, Logins};
 use crate::command::{Control, Service};
 use crate::net::acceptor::{Acceptor, Stopper};
@@ -27,18 +28,20 @@ use crate::net::inbox::Inbox;
 use crate::net::tls::Identities;
 use crate::net::udp::Endpoint;
 use crate::net::worker::Worker;
-use crate::options::{EXIT_FAILURE, EXIT_NO_USER, EXIT_SYSTEM, EXIT_USAGE};
+use crate::options::{EXIT_FAILURE, EXIT_NO_USER, EXIT_NOT_SAVED, EXIT_SYSTEM, EXIT_USAGE};
 use crate::stats::connections::{ConnectionEntry, ConnectionState, ConnectionTable};
 use crate::stats::counters::WorkerCounters;
 use crate::stats::events::EventHub;
 use crate::stats::prefix::PrefixTable;
-use crate::store::Store;
 use crate::sys::daemon::{self, Side};
+use crate::sys::inherited::{self, take_named};
+use crate::sys::service_manager::ServiceManager;
 use crate::sys::signals::{Signal, Signals, raise};
 use crate::sys::user::{self, UserError};
 use crate::sys::{error_text, limits, pid_file};
 
 pub use config::{Config, ListenItem, LoadLogins, UnixSocket, partitions};
+use restart::{Begun, KEPT_NAME, Keeper};
 use sockets::{Sockets, UdpEndpoint};
 
 /// Why the server did not start.
@@ -63,6 +66,7 @@ impl Failure {
 /// Runs the server until it is stopped. The result is the process' end, apart from the foreground process of `-d`,
 /// which ends here when the background one is ready.
 pub fn run(mut config: Config) -> Result<(), Failure> {
+    let mut inherited = inherited::take().map_err(|error| Failure::system("cannot take descriptors", &error))?;
     logging::start(config.verbosity);
     let background = match config.is_daemon {
         false => None,
@@ -88,15 +92,17 @@ pub fn run(mut config: Config) -> Result<(), Failure> {
     prepare_process(&config)?;
     let mut signals = Signals::new().map_err(|error| Failure::system("cannot take signals", &error))?;
     let keeps = (config.has_core_files, config.verbosity > 0);
-    let running = Running::start(config, identities)?;
+    let manager = ServiceManager::from_environment()
+        .map_err(|error| Failure::system("cannot reach the service manager", &error))?;
+    let kept = take_named(&mut inherited, KEPT_NAME);
+    let running = Running::start(config, identities, manager, kept)?;
     running.announce();
     if let Some(background) = background
         && let Err(error) = background.detach(keeps.0, keeps.1)
     {
         log::warn!("cannot detach: {}", error_text(&error));
     }
-    running.serve(&mut signals);
-    Ok(())
+    running.serve(&mut signals)
 }
 
 /// Limits, user, locked memory.
@@ -135,6 +141,8 @@ struct Running {
     /// Closed when the last thread has ended.
     ended: Receiver<()>,
     load_logins: Option<Box<LoadLogins>>,
+    manager: ServiceManager,
+    keeper: Keeper,
     /// `-s` and `-P`, to be removed at the end.
     socket_file: Option<PathBuf>,
     pid_file: Option<PathBuf>,
@@ -143,7 +151,12 @@ struct Running {
 }
 
 impl Running {
-    fn start(mut config: Config, identities: Option<Arc<Identities>>) -> Result<Self, Failure> {
+    fn start(
+        mut config: Config,
+        identities: Option<Arc<Identities>>,
+        manager: ServiceManager,
+        kept: Vec<OwnedFd>,
+    ) -> Result<Self, Failure> {
         config.make_paths_absolute();
         let load_logins = config.load_logins.take();
         let logins = match &load_logins {
@@ -167,7 +180,12 @@ impl Running {
         let is_daemon = config.is_daemon;
         let is_announced = config.is_announced;
         let send_bytes = identities.as_ref().map(|identities| identities.send_bytes());
-        let service = Arc::new(service(config, logins, identities));
+        // Last of what can fail, since a kept cache is used once.
+        let is_managed = restart::is_wanted(config.warm_restart, &manager);
+        let mut keeper = Keeper::new(config.memory_file.as_deref(), is_managed, kept, &manager)?;
+        let events = Arc::new(EventHub::default());
+        let begun = keeper.begin(&config.store, &events, threads, &manager)?;
+        let service = Arc::new(service(config, logins, identities, events, begun));
         let (stopper, inboxes, ended) = start_threads(&service, sockets, send_bytes)
             .map_err(|error| Failure::system("cannot start threads", &error))?;
         for remark in pid_path.as_deref().map(pid_file::write).unwrap_or_default() {
@@ -179,6 +197,8 @@ impl Running {
             inboxes,
             ended,
             load_logins,
+            manager,
+            keeper,
             socket_file,
             pid_file: pid_path.filter(|_| is_daemon),
             address: is_announced.then_some(address),
@@ -198,21 +218,22 @@ impl Running {
         }
     }
 
-    /// Obeys signals until one says stop, then stops.
-    fn serve(self, signals: &mut Signals) {
-        loop {
+    /// Obeys signals until one says stop, then stops. The error is that of keeping the cache.
+    fn serve(self, signals: &mut Signals) -> Result<(), Failure> {
+        let signal = loop {
             match signals.wait() {
                 Some(Signal::Reload) => self.reload(),
                 Some(Signal::StopGracefully) => {
                     logging::say("Gracefully stopping");
-                    break;
+                    break Signal::StopGracefully;
                 }
-                Some(Signal::Stop) | None => break,
+                Some(Signal::Stop) | None => break Signal::Stop,
             }
-        }
+        };
         signals.arm();
-        self.stop();
+        self.stop(signal)?;
         log::info!("Exiting normally");
+        Ok(())
     }
 
     fn reload(&self) {
@@ -230,19 +251,29 @@ impl Running {
         }
     }
 
-    fn stop(self) {
+    fn stop(self, signal: Signal) -> Result<(), Failure> {
         self.stopper.stop();
         if let Some(path) = &self.socket_file {
             remove_socket(path);
         }
-        if let Some(remark) = self.pid_file.as_deref().and_then(pid_file::remove) {
-            logging::say(&remark);
-        }
         for inbox in &self.inboxes {
             inbox.stop();
         }
-        // The result is an error either way: the last thread has ended, or the time is up.
-        let _ = self.ended.recv_deadline(Instant::now() + STOP_TIMEOUT);
+        let is_kept = self.keeper.is_for(signal);
+        let timeout = if is_kept { KEEP_TIMEOUT } else { STOP_TIMEOUT };
+        let ended = self.ended.recv_deadline(Instant::now() + timeout);
+        let kept = match ended {
+            _ if !is_kept => Ok(()),
+            // What a thread still serves may be newer than what is saved.
+            Err(RecvTimeoutError::Timeout) => {
+                Err(Failure::new(EXIT_NOT_SAVED, "[restart] a thread does not end, so the cache is not saved"))
+            }
+            _ => self.keeper.save(&self.service, &self.manager),
+        };
+        if let Some(remark) = self.pid_file.as_deref().and_then(pid_file::remove) {
+            logging::say(&remark);
+        }
+        kept
     }
 }
 
@@ -253,15 +284,20 @@ fn remove_socket(path: &Path) {
     }
 }
 
-fn service(config: Config, logins: Option<Arc<Logins>>, identities: Option<Arc<Identities>>) -> Service {
-    let events = Arc::new(EventHub::default());
+fn service(
+    config: Config,
+    logins: Option<Arc<Logins>>,
+    identities: Option<Arc<Identities>>,
+    events: Arc<EventHub>,
+    begun: Begun,
+) -> Service {
     let workers = (0..config.command.threads).map(|_| CachePadded::new(WorkerCounters::default()));
     Service {
-        store: Store::new(config.store, Arc::clone(&events)),
+        store: begun.store,
         workers: workers.collect(),
         prefixes: PrefixTable::new(config.command.prefix_delimiter, config.is_detail_enabled),
         config: config.command,
-        clock: Arc::new(Clock::start()),
+        clock: Arc::new(begun.clock),
         connections: ConnectionTable::default(),
         events,
         control: Box::new(|control| match control {
@@ -326,5 +362,7 @@ fn open_endpoint(service: &Service, endpoint: UdpEndpoint) -> Endpoint {
 
 /// What memcached counts for each thread besides connections.
 const DESCRIPTORS_PER_THREAD: usize = 5;
+/// How long threads may take to finish when the cache is to be kept.
+const KEEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long threads may take to finish.
 const STOP_TIMEOUT: Duration = Duration::from_millis(800);
