@@ -87,8 +87,11 @@ fn live(store: &Store, seed: u64, steps: u64) -> Now {
     at(seconds)
 }
 
+/// Keys and items by class and segment.
+type Lists = BTreeMap<(usize, usize), Vec<(Vec<u8>, Row)>>;
+
 /// Live items in each list of a partition, from the coldest on.
-fn lists(store: &Store, partition: usize, now: Now) -> BTreeMap<(usize, usize), Vec<(Vec<u8>, Row)>> {
+fn lists(store: &Store, partition: usize, now: Now) -> Lists {
     let partition = store.partitions[partition].lock();
     let mut lists = BTreeMap::new();
     for (class, state) in partition.classes.iter().enumerate() {
