@@ -16,7 +16,7 @@
 //! | 4 | [`net`] | sockets, threads, buffers | what a command means |
 //! | 4 | [`admin`] | metrics, health and the dashboard by HTTP, on a thread of its own | clients' connections |
 //! | 5 | [`options`] | the command line as one table | |
-//! | 5 | [`server`] | start, signals, ordered stop | |
+//! | 5 | [`server`] | start, signals, ordered stop, the cache kept over a restart | |
 //! | 5 | `terminal` | `slabstash top`, `stats` and the like: a client of any node, sees [`base`] only | the daemon |
 //!
 //! # One request, from socket to reply

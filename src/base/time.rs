@@ -69,6 +69,13 @@ impl Clock {
         }
     }
 
+    /// A clock that goes on with coarse second `seconds` now, on the scale whose second 0 is unix time `epoch`: that of an
+    /// earlier process.
+    pub fn resume_at(epoch: i64, seconds: u32) -> Self {
+        let shift = i64::from(seconds) - i64::from(START_SECONDS);
+        Self { epoch, shift_seconds: AtomicI64::new(shift), ..Self::start() }
+    }
+
     /// The coarse time now. Costs one read of the monotonic clock.
     pub fn now(&self) -> Now {
         self.at(Instant::now())

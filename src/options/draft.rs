@@ -298,6 +298,8 @@ fn default_options(identity: Identity, threads: usize) -> Options {
         has_sasl: false,
         sasl_password_file: None,
         sasl_configuration: None,
+        memory_file: None,
+        warm_restart: None,
         tls: Tls::default(),
         admin: Admin::default(),
         core_count: threads,

@@ -445,6 +445,21 @@ pub(super) static ROWS: &[Row] = &[
         ..PLAIN
     },
     Row {
+        name: "warm_restart",
+        help: &[
+            "hand the cache to the service manager at every stop, and take it",
+            "back at the start (default: if $FDSTORE says that it keeps some)",
+        ],
+        apply: Set(|options| options.warm_restart = Some(true)),
+        ..PLAIN
+    },
+    Row {
+        name: "no_warm_restart",
+        help: &["do not"],
+        apply: Set(|options| options.warm_restart = Some(false)),
+        ..PLAIN
+    },
+    Row {
         name: "eviction_policy",
         argument: Argument::Required("name"),
         help: &[

@@ -227,13 +227,18 @@ does not exist.
 .TP
 .B 71
 The system refused something, an address most often.
+.TP
+.B 74
+The cache could not be saved for the next start.
 .SH SIGNALS
 .B SIGINT
 and
 .B SIGTERM
 end the program when what was received is answered, within a second,
 .B SIGUSR1
-does so with a word, a second one of them ends it at once, and
+does so with a word and saves the cache to the file of
+.BR \-e ,
+a second one of them ends it at once, and
 .B SIGHUP
 reads the file of
 .B \-Y

@@ -115,6 +115,8 @@ pub const EXIT_USAGE: i32 = 64;
 pub const EXIT_NO_USER: i32 = 67;
 /// The system refused something, an address most often (`EX_OSERR`).
 pub const EXIT_SYSTEM: i32 = 71;
+/// The cache could not be saved for the next start (`EX_IOERR`).
+pub const EXIT_NOT_SAVED: i32 = 74;
 /// A slab page, as large as memcached's; [`PAGE_BYTES`] in the options' measure.
 pub const SLAB_PAGE_BYTES: u32 = PAGE_BYTES as u32;
 
@@ -307,6 +309,10 @@ pub struct Options {
     pub sasl_password_file: Option<PathBuf>,
     /// Folders of libsasl's configuration (`SASL_CONF_PATH`).
     pub sasl_configuration: Option<OsString>,
+    /// Keeps the cache over a restart (`-e`).
+    pub memory_file: Option<PathBuf>,
+    /// Whether the service manager is to keep the cache over a restart; `None` when it offers to.
+    pub warm_restart: Option<bool>,
     /// Encryption of TCP connections (`-Z` and `-o ssl_…`).
     pub tls: Tls,
     /// Metrics and the like (`-o admin_…`).

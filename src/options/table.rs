@@ -430,11 +430,19 @@ pub(super) static ROWS: &[Row] = &[
         short: Some(b'e'),
         name: "memory-file",
         argument: Argument::Required("file"),
-        support: Support::Refused(
-            EXIT_USAGE,
-            "-e (memory-file) is not in this version: every start is an empty cache.",
-        ),
-        settings: &[("memory_file", |_| "(null)".to_string())],
+        help: &[
+            "file that keeps the cache over a restart: it is saved there at a",
+            "graceful stop (SIGUSR1) and read back at the next start;",
+            "use a RAM disk",
+        ],
+        apply: Take(|draft, value| {
+            draft.options.memory_file = Some(value.path());
+            Ok(())
+        }),
+        settings: &[("memory_file", |options| match &options.memory_file {
+            Some(path) => path.to_string_lossy().into_owned(),
+            None => "(null)".to_string(),
+        })],
         ..PLAIN
     },
     Row {

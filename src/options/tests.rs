@@ -122,7 +122,6 @@ fn bad_values_of_letters() {
     refuse(&["-p", "65536"], 64, "ERROR: Invalid port number 65536.");
     refuse(&["-p", "-2"], 64, "ERROR: Invalid port number -2.");
     refuse(&["-p", "1", "-U", "70000"], 64, "ERROR: Invalid port number 70000.");
-    refuse(&["-e", "/tmp/x"], 64, "-e (memory-file) is not in this version: every start is an empty cache.");
 }
 
 #[test]

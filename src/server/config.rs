@@ -53,6 +53,10 @@ pub struct Config {
     pub notes: Vec<String>,
     /// `-D`: `stats detail` counts from the start.
     pub is_detail_enabled: bool,
+    /// `-e`.
+    pub memory_file: Option<PathBuf>,
+    /// `-o warm_restart`, `-o no_warm_restart`.
+    pub warm_restart: Option<bool>,
     /// `-Z`.
     pub tls: Option<tls::Config>,
     /// `-Y` or `-S`.
@@ -97,6 +101,7 @@ impl Config {
         if let Some(admin::Config { address: admin::Address::Unix(path), .. }) = &mut self.admin {
             *path = absolute(path);
         }
+        self.memory_file = self.memory_file.as_deref().map(absolute);
     }
 }
 

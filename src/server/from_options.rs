@@ -43,6 +43,8 @@ impl From<&Options> for Config {
             warnings: options.warnings.clone(),
             notes: options.notes.clone(),
             is_detail_enabled: options.detail_enabled,
+            memory_file: options.memory_file.clone(),
+            warm_restart: options.warm_restart,
             tls: options.tls.is_enabled.then(|| tls_config(&options.tls)),
             logins: logins(options),
             settings_report: options::settings_reporter(options),
@@ -149,6 +151,9 @@ fn privileges_config(options: &Options) -> privileges::Config {
         remove: removed.into_iter().flatten().map(|path| absolute(path)).collect(),
         write: Vec::new(),
     };
+    if let Some(folder) = options.memory_file.as_deref().map(absolute).as_deref().and_then(Path::parent) {
+        needs.write.push(folder.to_owned());
+    }
     if options.core_dumps {
         needs.write.push(absolute(Path::new(".")));
     }

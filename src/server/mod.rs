@@ -6,7 +6,8 @@
 //! memcached's exit code.
 //!
 //! Stop: who has connected is accepted and the listeners are closed, the Unix socket's file is removed, workers answer what
-//! was received, for less than a second; a second signal does not wait for that.
+//! was received, for less than a second, then the cache is kept, if it is to be ([`restart`]); a second signal waits for none
+//! of that.
 
 mod activation;
 pub mod config;
@@ -14,6 +15,7 @@ mod from_options;
 mod logging;
 mod logins;
 pub mod privileges;
+mod restart;
 mod sockets;
 mod supervision;
 
@@ -26,7 +28,6 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::admin;
 use crate::base::sync::{Arc, AtomicU8, AtomicU32, CachePadded};
-use crate::base::time::Clock;
 use crate::command::login::Logins;
 use crate::command::service::Certificates;
 use crate::command::{Control, Service};
@@ -35,15 +36,14 @@ use crate::net::inbox::Inbox;
 use crate::net::tls::Identities;
 use crate::net::udp::Endpoint;
 use crate::net::worker::Worker;
-use crate::options::{EXIT_FAILURE, EXIT_NO_USER, EXIT_SYSTEM, EXIT_USAGE};
+use crate::options::{EXIT_FAILURE, EXIT_NO_USER, EXIT_NOT_SAVED, EXIT_SYSTEM, EXIT_USAGE};
 use crate::stats::connections::{ConnectionEntry, ConnectionState, ConnectionTable};
 use crate::stats::counters::WorkerCounters;
 use crate::stats::events::EventHub;
 use crate::stats::observation::WorkerObservation;
 use crate::stats::prefix::PrefixTable;
-use crate::store::Store;
 use crate::sys::daemon::{self, Side};
-use crate::sys::inherited::{self, Inherited};
+use crate::sys::inherited::{self, Inherited, take_named};
 use crate::sys::service_manager::ServiceManager;
 use crate::sys::signals::{Signal, Signals, raise};
 use crate::sys::user::{self, UserError};
@@ -52,6 +52,7 @@ use crate::sys::{error_text, limits, pid_file};
 pub use config::{Config, ListenItem, UnixSocket, partitions};
 pub use logins::LoginConfig;
 use privileges::Privileges;
+use restart::{Begun, KEPT_NAME, Keeper};
 use sockets::{Sockets, UdpEndpoint};
 
 /// Why the server did not start.
@@ -112,7 +113,7 @@ pub fn run(mut config: Config) -> Result<(), Failure> {
     let running = Running::start(config, identities, &privileges, manager, inherited)?;
     let background = background.map(|background| background.prepare(keeps.0));
     if let Err(failure) = privileges.filter_calls() {
-        running.stop();
+        let _ = running.stop(Signal::Stop);
         return Err(failure);
     }
     running.announce();
@@ -121,8 +122,7 @@ pub fn run(mut config: Config) -> Result<(), Failure> {
     {
         log::warn!("cannot detach: {}", error_text(&error));
     }
-    running.serve(&mut signals);
-    Ok(())
+    running.serve(&mut signals)
 }
 
 /// The service manager; one that cannot be reached is none.
@@ -174,6 +174,7 @@ struct Running {
     /// Closed when the last thread has ended.
     ended: Receiver<()>,
     manager: Arc<ServiceManager>,
+    keeper: Keeper,
     /// `-s` and `-P`, to be removed at the end.
     socket_file: Option<PathBuf>,
     pid_file: Option<PathBuf>,
@@ -206,6 +207,7 @@ impl Running {
             }
             None => Sockets::open(&config, identities.as_ref())?,
         };
+        let kept = take_named(&mut inherited, KEPT_NAME);
         for Inherited { name, .. } in inherited {
             log::info!("nobody knows the service manager's descriptor {name}; it is closed");
         }
@@ -228,8 +230,12 @@ impl Running {
         let send_bytes = identities.as_ref().map(|identities| identities.send_bytes());
         config.settings_report = privileges.report(config.settings_report);
         let reply_factor = config.udp_reply_factor;
-        let service = Arc::new(service(config, logins, identities));
-
+        // Last of what can fail, since a kept cache is used once.
+        let is_managed = restart::is_wanted(config.warm_restart, &manager);
+        let mut keeper = Keeper::new(config.memory_file.as_deref(), is_managed, kept, &manager)?;
+        let events = Arc::new(EventHub::default());
+        let begun = keeper.begin(&config.store, &events, threads, &manager)?;
+        let service = Arc::new(service(config, logins, identities, events, begun));
         for remark in pid_path.as_deref().map(pid_file::write).unwrap_or_default() {
             logging::say(&remark);
         }
@@ -243,6 +249,7 @@ impl Running {
             inboxes,
             ended,
             manager,
+            keeper,
             socket_file,
             pid_file: pid_path.filter(|_| is_daemon),
             address: is_announced.then_some(address),
@@ -266,11 +273,11 @@ impl Running {
         }
     }
 
-    /// Obeys signals until one says stop, then stops.
-    fn serve(self, signals: &mut Signals) {
+    /// Obeys signals until one says stop, then stops. The error is that of keeping the cache.
+    fn serve(self, signals: &mut Signals) -> Result<(), Failure> {
         let supervision = supervision::start(&self.manager, &self.service, &self.inboxes, &self.stopper);
         self.manager.ready(&supervision::status(&self.service));
-        loop {
+        let signal = loop {
             match signals.wait() {
                 Some(Signal::Reload) => {
                     self.manager.reloading();
@@ -279,16 +286,17 @@ impl Running {
                 }
                 Some(Signal::StopGracefully) => {
                     logging::say("Gracefully stopping");
-                    break;
+                    break Signal::StopGracefully;
                 }
-                Some(Signal::Stop) | None => break,
+                Some(Signal::Stop) | None => break Signal::Stop,
             }
-        }
+        };
         signals.arm();
         drop(supervision);
         self.manager.stopping();
-        self.stop();
+        self.stop(signal)?;
         log::info!("Exiting normally");
+        Ok(())
     }
 
     fn reload(&self) {
@@ -304,7 +312,7 @@ impl Running {
         }
     }
 
-    fn stop(self) {
+    fn stop(self, signal: Signal) -> Result<(), Failure> {
         if let Some(admin) = &self.admin {
             admin.stopper.stop();
             if let admin::Address::Unix(path) = &admin.address {
@@ -315,18 +323,27 @@ impl Running {
         if let Some(path) = &self.socket_file {
             remove_socket(path);
         }
-        if let Some(remark) = self.pid_file.as_deref().and_then(pid_file::remove) {
-            logging::say(&remark);
-        }
+        let is_kept = self.keeper.is_for(signal);
+        let deadline = Instant::now() + if is_kept { KEEP_TIMEOUT } else { STOP_TIMEOUT };
         // The results are errors either way: the last thread has ended, or the time is up.
-        let deadline = Instant::now() + STOP_TIMEOUT;
         if self.ended.recv_timeout(ACCEPTOR_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
             // The acceptor has told them, unless it ended long ago.
             for inbox in &self.inboxes {
                 inbox.stop();
             }
         }
-        let _ = self.ended.recv_deadline(deadline);
+        let kept = match self.ended.recv_deadline(deadline) {
+            _ if !is_kept => Ok(()),
+            // What a thread still serves may be newer than what is saved.
+            Err(RecvTimeoutError::Timeout) => {
+                Err(Failure::new(EXIT_NOT_SAVED, "[restart] a thread does not end, so the cache is not saved"))
+            }
+            _ => self.keeper.save(&self.service, &self.manager),
+        };
+        if let Some(remark) = self.pid_file.as_deref().and_then(pid_file::remove) {
+            logging::say(&remark);
+        }
+        kept
     }
 }
 
@@ -352,17 +369,22 @@ fn remove_socket(path: &Path) {
     }
 }
 
-fn service(config: Config, logins: Option<Logins>, identities: Option<Arc<Identities>>) -> Service {
-    let events = Arc::new(EventHub::default());
+fn service(
+    config: Config,
+    logins: Option<Logins>,
+    identities: Option<Arc<Identities>>,
+    events: Arc<EventHub>,
+    begun: Begun,
+) -> Service {
     let workers = (0..config.command.threads).map(|_| CachePadded::new(WorkerCounters::default()));
     let observations = || (0..config.command.threads).map(|_| CachePadded::new(WorkerObservation::default()));
     Service {
-        store: Store::new(config.store, Arc::clone(&events)),
+        store: begun.store,
         workers: workers.collect(),
         observations: config.admin.is_some().then(|| observations().collect()),
         prefixes: PrefixTable::new(config.command.prefix_delimiter, config.is_detail_enabled),
         config: config.command,
-        clock: Arc::new(Clock::start()),
+        clock: Arc::new(begun.clock),
         connections: ConnectionTable::default(),
         events,
         control: Box::new(|control| match control {
@@ -438,5 +460,7 @@ fn open_endpoint(service: &Service, endpoint: UdpEndpoint, reply_factor: u32) ->
 const DESCRIPTORS_PER_THREAD: usize = 5;
 /// How long the acceptor may take to stop the workers.
 const ACCEPTOR_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long threads may take to finish when the cache is to be kept.
+const KEEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long threads may take to finish.
 const STOP_TIMEOUT: Duration = Duration::from_millis(800);

@@ -102,6 +102,16 @@ impl EventHub {
         self.mask.load(Ordering::Relaxed) & classes != 0
     }
 
+    /// The number of the last event.
+    pub fn last_number(&self) -> u64 {
+        self.state.lock().gid
+    }
+
+    /// Numbers further events from here on.
+    pub fn go_on_after(&self, number: u64) {
+        self.state.lock().gid = number;
+    }
+
     /// Sends one event to the watchers of `class`. `body` writes the fields after `ts= gid=`, for instance
     /// `type=eviction key=...`, without the line end.
     pub fn emit(&self, class: u32, body: impl FnOnce(&mut Vec<u8>)) {

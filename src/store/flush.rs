@@ -71,6 +71,18 @@ impl FlushMarks {
         self.shown.store(mark, Ordering::Relaxed);
     }
 
+    /// The marks, to be kept over a restart: see the fields, in their order.
+    pub fn saved(&self) -> [u32; 3] {
+        [&self.through, &self.delayed, &self.shown].map(|mark| mark.load(Ordering::Relaxed))
+    }
+
+    /// Takes marks over that were [saved](FlushMarks::saved), on the same coarse clock.
+    pub fn restore(&self, saved: [u32; 3]) {
+        for (mark, value) in [&self.through, &self.delayed, &self.shown].into_iter().zip(saved) {
+            mark.store(value, Ordering::Relaxed);
+        }
+    }
+
     /// `oldest` in `stats settings`.
     pub fn shown(&self) -> u32 {
         self.shown.load(Ordering::Relaxed)

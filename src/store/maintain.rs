@@ -81,6 +81,7 @@ impl Partition {
         if !self.index.is_sparse() || is_walked || self.is_crawling() {
             return Activity::Idle;
         }
+        self.buckets_peak = self.buckets_peak.max(self.index.buckets());
         for _ in 0..SHRINK_BUCKETS {
             if !self.index.is_sparse() || !self.index.shrink() {
                 break;

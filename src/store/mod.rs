@@ -17,8 +17,10 @@ mod batch;
 mod chunks;
 mod dump;
 mod entry;
+mod export;
 mod flush;
 mod ids;
+mod import;
 mod index;
 mod item;
 mod lru;
@@ -27,6 +29,8 @@ mod mover;
 mod partition;
 mod pins;
 mod rebalance;
+#[cfg(test)]
+mod restart_tests;
 mod slab;
 #[cfg(test)]
 mod tests;
@@ -37,11 +41,13 @@ pub use batch::BATCH_KEYS;
 pub use config::{Config, Tuning};
 pub use dump::DumpCursor;
 pub use entry::{Entry, Found, Hint, ItemView, Marks, NewItem, StoreError};
+pub use export::{SavedItem, SavedState};
+pub use import::Imported;
 pub use lru::policy::Policy;
 pub use mover::Reassign;
 
 use crate::base::hash::{KeyHash, KeyHasher};
-use crate::base::sync::{Arc, AtomicUsize, CachePadded, Mutex, Ordering};
+use crate::base::sync::{Arc, AtomicU32, AtomicUsize, CachePadded, Mutex, Ordering};
 use crate::base::time::Now;
 use crate::stats::events::EventHub;
 
@@ -71,8 +77,12 @@ const LARGE_EVICTIONS_MAX: usize = 4096;
 /// Pages taken from other classes for one chunk.
 const STEALS_MAX: usize = 8;
 
-/// Items that a bucket of the index stands for in `hash_power_level`: nearly its load when the index grows.
-const BUCKET_ITEMS_NOMINAL: usize = 8;
+/// Places in memcached's hash table for a bucket of the index: the index holds 10.5 items per bucket when it grows,
+/// memcached's table doubles at 1.5 items per place, so that both reach the next power of two at the same number of items.
+const BUCKET_PLACES: usize = 14;
+
+/// Least `hash_power_level`: memcached's table at start.
+const HASH_POWER_MIN: u32 = 16;
 
 /// Pauses between maintenance steps, by what the last one found to do.
 const PAUSE_FULL: Duration = Duration::from_millis(1);
@@ -124,6 +134,8 @@ pub struct Store {
     mover: Mutex<Mover>,
     /// Counts partitions asked for memory for a large value.
     turn: AtomicUsize,
+    /// `hash_power_level` before a restart; 0 without one.
+    hash_power_before: AtomicU32,
 }
 
 impl Store {
@@ -154,6 +166,7 @@ impl Store {
             tuning: Mutex::new(tuning),
             mover: Mutex::new(Mover::new()),
             turn: AtomicUsize::new(0),
+            hash_power_before: AtomicU32::new(0),
             shared,
         }
     }
@@ -465,7 +478,7 @@ impl Store {
             snapshot.curr_items += partition.len();
             snapshot.hash_bytes += partition.index.bytes();
             snapshot.is_crawling |= partition.is_crawling();
-            buckets += partition.index.buckets();
+            buckets += partition.index.buckets().max(partition.buckets_peak);
             for class in &mut snapshot.classes {
                 partition.add_to(class);
             }
@@ -485,7 +498,8 @@ impl Store {
         counters.reassign_inline_reclaim = tally.inline_reclaim;
         counters.reassign_busy_items = tally.busy_items;
         counters.reassign_busy_nomem = tally.busy_nomem;
-        snapshot.hash_power = (buckets * BUCKET_ITEMS_NOMINAL).max(1).ilog2();
+        let least = self.hash_power_before.load(Ordering::Relaxed).max(HASH_POWER_MIN);
+        snapshot.hash_power = (buckets * BUCKET_PLACES).max(1).ilog2().max(least);
         snapshot
     }
 

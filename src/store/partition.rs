@@ -89,6 +89,8 @@ pub struct Partition {
     /// Coarse second of the last step of a key dump; 0 before the first.
     pub(super) walked: u32,
     pub(super) rebalance: Rebalance,
+    /// Most buckets that the index had before it shrank.
+    pub(super) buckets_peak: usize,
     /// Items by size in units of 32 bytes, when sizes are tracked.
     pub(super) size_counts: Vec<u64>,
 }
@@ -120,6 +122,7 @@ impl Partition {
             sweep: Sweep::default(),
             walked: 0,
             rebalance: Rebalance::new(classes, shared.config.memory_limit_bytes / shared.config.partitions.max(1)),
+            buckets_peak: 0,
             size_counts: Vec::new(),
             shared,
         }
@@ -131,6 +134,17 @@ impl Partition {
         let cas = self.cas_next;
         self.cas_next += self.cas_step;
         cas
+    }
+
+    /// Above all CAS ids it has given.
+    pub(super) fn cas_bound(&self) -> u64 {
+        self.cas_next
+    }
+
+    /// Makes the next CAS id at least `least`.
+    pub(super) fn raise_cas(&mut self, least: u64) {
+        let steps = least.saturating_sub(self.cas_next).div_ceil(self.cas_step);
+        self.cas_next = self.cas_next.saturating_add(steps.saturating_mul(self.cas_step));
     }
 
     /// An item's fields.
@@ -492,7 +506,7 @@ impl Partition {
     }
 
     /// Adds `count` (or takes one, by wrapping) to the item sizes, when they are tracked.
-    fn track_size(&mut self, bytes: usize, count: u64) {
+    pub(super) fn track_size(&mut self, bytes: usize, count: u64) {
         if self.shared.config.has_size_tracking {
             let bucket = bytes.div_ceil(SIZE_BUCKET_BYTES);
             if bucket >= self.size_counts.len() {
@@ -541,7 +555,7 @@ impl Partition {
 }
 
 /// The class of slots that hold the heads of large items, whose own class is that of their size.
-const LARGE_HEADS: usize = 0;
+pub(super) const LARGE_HEADS: usize = 0;
 
 /// Ghosts take two bytes per item, the index seven to eight.
 const GHOST_SHARE: usize = 4;

@@ -56,7 +56,7 @@ pub struct Snapshot {
     pub malloced_bytes: usize,
     /// Free pages in the global pool.
     pub pool_pages: usize,
-    /// log2 of the items that the index is sized for; it grows with them, so it may be less than memcached's least, 16.
+    /// log2 of the places that memcached's hash table would have. Like that one it never shrinks, even if the index does.
     pub hash_power: u32,
     /// Bytes of the index.
     pub hash_bytes: usize,

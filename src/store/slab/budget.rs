@@ -70,6 +70,8 @@ struct State {
     index_bytes: usize,
     /// Regions are to be huge pages.
     is_huge: bool,
+    /// Memory that is given back goes to the system at once.
+    is_closing: bool,
 }
 
 /// Bytes with those that can be borrowed.
@@ -162,7 +164,11 @@ impl State {
 
     /// Unmaps spare memory, the largest first, while more is mapped than may be in use.
     fn trim(&mut self, wanted: usize) {
-        let allowed = if self.is_elastic { self.capacity() } else { self.pages() * PAGE_MEMORY_BYTES };
+        let allowed = match self.is_closing {
+            true => 0,
+            false if self.is_elastic => self.capacity(),
+            false => self.pages() * PAGE_MEMORY_BYTES,
+        };
         while self.mapped + wanted > allowed {
             let Some(largest) = self.spare.last_key_value().map(|(&bytes, _)| bytes) else { return };
             drop(self.reuse(largest));
@@ -227,6 +233,7 @@ impl Budget {
             mapped: 0,
             index_bytes: 0,
             is_huge,
+            is_closing: false,
         };
         Self { state: Mutex::new(state), room: AtomicUsize::new(usize::MAX) }
     }
@@ -346,6 +353,13 @@ impl Budget {
     pub fn unmap(&self, memory: MmapMut) {
         let state = &mut *self.state.lock();
         state.spare.entry(memory.len()).or_default().push(memory);
+        state.trim(0);
+    }
+
+    /// From now on memory that is given back is the system's at once: the store is being taken apart.
+    pub fn close(&self) {
+        let state = &mut *self.state.lock();
+        state.is_closing = true;
         state.trim(0);
     }
 

@@ -31,6 +31,11 @@ impl Part {
     pub fn bytes(&self) -> usize {
         self.bytes as usize
     }
+
+    /// For an order in which the parts of a region stand together.
+    pub fn place(&self) -> (u32, u32) {
+        (self.region, self.start)
+    }
 }
 
 struct Region {

@@ -328,6 +328,21 @@ impl Spans {
         })
     }
 
+    /// All spans, those of a region one after the other.
+    pub fn in_place_order(&self) -> Vec<usize> {
+        let parts = self.spans.iter().enumerate().filter_map(|(number, span)| Some((span.part?.place(), number)));
+        let mut parts: Vec<_> = parts.collect();
+        parts.sort_unstable();
+        parts.into_iter().map(|(_, number)| number).collect()
+    }
+
+    /// Takes a span away with what is in it, for a partition that is given up; returns its region's memory when nothing else
+    /// is in it. Neither lists nor sums are kept.
+    pub fn abandon(&mut self, number: usize) -> Option<MmapMut> {
+        let part = self.spans.get_mut(number)?.part.take()?;
+        self.regions.give_back(part)
+    }
+
     /// The span of a class that is cheapest to empty: fewest live slots, then oldest.
     pub fn emptiest(&self, class: usize) -> Option<SpanFacts> {
         self.of_class(class).min_by_key(|facts| (facts.used, facts.age))
