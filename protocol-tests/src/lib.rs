@@ -19,6 +19,8 @@ pub mod case;
 pub mod connection;
 pub mod credentials;
 pub mod cuts;
+pub mod differential;
+pub mod history;
 pub mod matcher;
 pub mod mutate;
 pub mod packet;
