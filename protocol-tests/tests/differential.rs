@@ -51,7 +51,7 @@ fn random_streams_are_answered_alike() {
     let given = env::var("DIFFERENTIAL_OPTIONS").ok();
     let pairs: Vec<(&str, &str)> = match &given {
         Some(options) => vec![(options, "")],
-        None => OPTIONS.to_vec(),
+        None => OPTIONS.into_iter().filter(|(options, _)| is_known(options, extent)).collect(),
     };
     for (index, (options, own)) in pairs.iter().enumerate() {
         let count = commands / pairs.len() as u64;
@@ -106,6 +106,11 @@ fn run(
     Ok(())
 }
 
+/// Without CAS ids memcached 1.6.18 ends at an append.
+fn is_known(options: &str, extent: Extent) -> bool {
+    extent == Extent::Whole || !options.split(' ').any(|option| option == "-C")
+}
+
 /// The commands of a batch, with `DIFFERENTIAL_SHOW`; the number of a batch shows that one.
 fn shown(batch: &Batch) -> String {
     if env::var_os("DIFFERENTIAL_SHOW").is_none() {
@@ -144,6 +149,9 @@ fn values_of_every_size_come_back_alike() {
     sizes.sort_unstable();
     sizes.dedup();
     for (options, own) in [("-m 1024 -t 2", ""), ("-m 1024 -t 1 -o slab_chunk_max=16 -C", "-o partitions=8")] {
+        if !is_known(options, extent) {
+            continue;
+        }
         let mut pair = Pair::start([&programs[0], &programs[1]], options, ["", own]).unwrap();
         let mut bytes = 0;
         let mut batch = Batch::default();

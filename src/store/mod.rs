@@ -22,6 +22,8 @@ mod index;
 mod item;
 mod lru;
 mod maintain;
+#[cfg(test)]
+mod model_tests;
 mod mover;
 mod partition;
 mod pins;

@@ -27,7 +27,7 @@ impl Stream {
             false => loop {
                 made.commands.clear();
                 self.classic(&mut made);
-                if made.commands.iter().any(|command| takes_a_key(command)) {
+                if made.commands.iter().any(takes_a_key) {
                     break;
                 }
             },

@@ -279,7 +279,7 @@ const PAIRS_MAX: usize = 2_000_000;
 
 #[cfg(test)]
 mod tests {
-    use super::Comparison;
+    use super::{Batch, Comparison};
 
     #[track_caller]
     fn check(first: &str, second: &str, is_equal: bool) {

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -23,10 +24,12 @@ pub struct Pair {
 impl Pair {
     /// Starts both. Where `options` of one has words the other does not know, they are in `own`.
     pub fn start(programs: [&Program; 2], options: &str, own: [&str; 2]) -> Result<Pair, String> {
+        static PAIRS: AtomicU32 = AtomicU32::new(0);
+        let pair = PAIRS.fetch_add(1, Ordering::Relaxed);
         let start = |index: usize| {
             let words = options.split_whitespace().chain(own[index].split_whitespace());
             let setting = Setting { options: words.map(str::to_string).collect(), ..Setting::default() };
-            let folder = env::temp_dir().join(format!("differential-{}-{index}", process::id()));
+            let folder = env::temp_dir().join(format!("differential-{}-{pair}-{index}", process::id()));
             Server::start(programs[index], &setting, folder)
         };
         let mut comparison = Comparison::default();

@@ -259,7 +259,9 @@ mod tests {
         let second = ledger.begin(0);
         ledger.refuse(0, second);
         assert_eq!((ledger.end_of(0, second), ledger.floor(0)), (End::Refused, 5));
-        (0..32).for_each(|_| drop(ledger.begin(0)));
+        for _ in 0..32 {
+            ledger.begin(0);
+        }
         assert_eq!(ledger.end_of(0, first), End::Forgotten);
         assert!(ledger.is_known(0, first) && !ledger.is_known(0, 99));
         ledger.flush(7);
