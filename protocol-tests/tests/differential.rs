@@ -12,27 +12,30 @@
 //! To find where a difference begins: `DIFFERENTIAL_SHOW=1` shows the batch in which it was found, another number shows
 //! that batch, `DIFFERENTIAL_WATCH=KEY` compares a key behind every batch, and `DIFFERENTIAL_STATISTICS=1` the statistics.
 //!
-//! A memcached before 1.6.45 is asked only what has not changed since 1.6.18: classic and binary commands that are valid.
-//! Statistics are not compared then.
+//! Nothing is compared with a memcached before 1.6.45: what is no number, what is refused and how, and meta commands have
+//! changed too much since.
 
 use std::env;
 use std::process;
 
 use protocol_tests::differential::pair::Pair;
-use protocol_tests::differential::stream::{Batch, Command, Extent, Stream};
+use protocol_tests::differential::stream::{Batch, Command, Stream};
 use protocol_tests::random::Random;
 use protocol_tests::server::Program;
 use protocol_tests::version::REFERENCE;
 
-/// Both servers, memcached first, and what may be asked; nothing when there is no memcached.
-fn programs() -> Option<([Program; 2], Extent)> {
+/// Both servers, memcached first; nothing when there is no memcached of the right release.
+fn programs() -> Option<[Program; 2]> {
     let Some(reference) = Program::reference().unwrap() else {
         println!("left out: MEMCACHED names no memcached to compare with");
         return None;
     };
-    let extent = if reference.version >= REFERENCE { Extent::Whole } else { Extent::Common };
-    println!("against memcached {} ({extent:?})", reference.version);
-    Some(([reference, Program::slabstash().unwrap()], extent))
+    if reference.version < REFERENCE {
+        println!("left out: memcached {} is older than {REFERENCE}", reference.version);
+        return None;
+    }
+    println!("against memcached {}", reference.version);
+    Some([reference, Program::slabstash().unwrap()])
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -45,32 +48,25 @@ fn seed() -> u64 {
 
 #[test]
 fn random_streams_are_answered_alike() {
-    let Some((programs, extent)) = programs() else { return };
+    let Some(programs) = programs() else { return };
     let (seed, commands) = (seed(), number("DIFFERENTIAL_COMMANDS").unwrap_or(COMMANDS_DEFAULT));
     println!("DIFFERENTIAL_SEED={seed} DIFFERENTIAL_COMMANDS={commands}");
     let given = env::var("DIFFERENTIAL_OPTIONS").ok();
     let pairs: Vec<(&str, &str)> = match &given {
         Some(options) => vec![(options, "")],
-        None => OPTIONS.into_iter().filter(|(options, _)| is_known(options, extent)).collect(),
+        None => OPTIONS.to_vec(),
     };
     for (index, (options, own)) in pairs.iter().enumerate() {
         let count = commands / pairs.len() as u64;
-        if let Err(error) = run(&programs, extent, options, own, seed.wrapping_add(index as u64), count) {
+        if let Err(error) = run(&programs, options, own, seed.wrapping_add(index as u64), count) {
             panic!("DIFFERENTIAL_SEED={seed} DIFFERENTIAL_OPTIONS='{options}' ('{own}' here): {error}");
         }
     }
 }
 
-fn run(
-    programs: &[Program; 2],
-    extent: Extent,
-    options: &str,
-    own: &str,
-    seed: u64,
-    commands: u64,
-) -> Result<(), String> {
+fn run(programs: &[Program; 2], options: &str, own: &str, seed: u64, commands: u64) -> Result<(), String> {
     let mut pair = Pair::start([&programs[0], &programs[1]], options, ["", own])?;
-    let mut stream = Stream::new(seed, extent);
+    let mut stream = Stream::new(seed);
     let mut random = Random::new(!seed);
     let (mut done, mut batches) = (0, 0u64);
     while done < commands {
@@ -99,16 +95,9 @@ fn run(
         batches += 1;
     }
     pair.compare_items()?;
-    if extent == Extent::Whole {
-        pair.compare_statistics()?;
-    }
+    pair.compare_statistics()?;
     println!("'{options}' ('{own}' here): {done} commands in {batches} batches, by rule {:?}", pair.comparison.uses);
     Ok(())
-}
-
-/// Without CAS ids memcached 1.6.18 ends at an append.
-fn is_known(options: &str, extent: Extent) -> bool {
-    extent == Extent::Whole || !options.split(' ').any(|option| option == "-C")
 }
 
 /// The commands of a batch, with `DIFFERENTIAL_SHOW`; the number of a batch shows that one.
@@ -129,7 +118,7 @@ fn shown(batch: &Batch) -> String {
 
 #[test]
 fn values_of_every_size_come_back_alike() {
-    let Some((programs, extent)) = programs() else { return };
+    let Some(programs) = programs() else { return };
     let is_whole = env::var("DIFFERENTIAL_SIZES").is_ok_and(|sizes| sizes == "all");
     let step = if is_whole { 1 } else { SIZE_STEP };
     let around = |size: usize| size.saturating_sub(3)..size + 4;
@@ -149,14 +138,11 @@ fn values_of_every_size_come_back_alike() {
     sizes.sort_unstable();
     sizes.dedup();
     for (options, own) in [("-m 1024 -t 2", ""), ("-m 1024 -t 1 -o slab_chunk_max=16 -C", "-o partitions=8")] {
-        if !is_known(options, extent) {
-            continue;
-        }
         let mut pair = Pair::start([&programs[0], &programs[1]], options, ["", own]).unwrap();
         let mut bytes = 0;
         let mut batch = Batch::default();
         for &size in &sizes {
-            size_commands(size, extent, &mut batch);
+            size_commands(size, &mut batch);
             bytes += size;
             if batch.commands.len() > 60 || bytes > 1 << 20 || Some(&size) == sizes.last() {
                 pair.play(&batch, &[], false).unwrap_or_else(|error| panic!("{options}: up to {size} bytes: {error}"));
@@ -168,7 +154,7 @@ fn values_of_every_size_come_back_alike() {
 }
 
 /// Stores, changes and fetches a value of some bytes in the ways of the text protocol.
-fn size_commands(size: usize, extent: Extent, batch: &mut Batch) {
+fn size_commands(size: usize, batch: &mut Batch) {
     let byte = [b'a' + (size % 26) as u8];
     let value: Vec<u8> = byte.iter().copied().cycle().take(size).collect();
     let mut add = |line: String, value: &[u8]| {
@@ -183,8 +169,7 @@ fn size_commands(size: usize, extent: Extent, batch: &mut Batch) {
     let flags = size % 3;
     match size % 4 {
         0 => add(format!("set sized {flags} 0 {size}"), &value),
-        1 if extent == Extent::Whole => add(format!("ms sized {size} T0 F{flags} s k"), &value),
-        1 => add(format!("add sized {flags} 0 {size}"), &value),
+        1 => add(format!("ms sized {size} T0 F{flags} s k"), &value),
         2 => {
             add(format!("set sized {flags} 0 {}", size - 1), &value[1..]);
             add("append sized 0 0 1".to_string(), &byte);
@@ -194,9 +179,9 @@ fn size_commands(size: usize, extent: Extent, batch: &mut Batch) {
             add("prepend sized 0 0 1".to_string(), &byte);
         }
     }
-    let fetch = match (size % 3, extent) {
-        (0, _) => "get sized\r\n",
-        (1, Extent::Whole) => "mg sized s f v\r\n",
+    let fetch = match size % 3 {
+        0 => "get sized\r\n",
+        1 => "mg sized s f v\r\n",
         _ => "gets sized\r\ndelete sized\r\n",
     };
     batch.commands.push(Command::bytes(fetch));
@@ -204,11 +189,11 @@ fn size_commands(size: usize, extent: Extent, batch: &mut Batch) {
 
 #[test]
 fn pipelines_may_be_cut_at_every_byte() {
-    let Some((programs, extent)) = programs() else { return };
+    let Some(programs) = programs() else { return };
     let seed = seed();
     println!("DIFFERENTIAL_SEED={seed}");
     let mut pair = Pair::start([&programs[0], &programs[1]], "-m 256 -t 2", ["", ""]).unwrap();
-    let mut stream = Stream::new(seed, extent);
+    let mut stream = Stream::new(seed);
     for is_binary in [false, true] {
         let batch = stream.script(SCRIPT_BYTES, is_binary);
         let mut input = Vec::new();

@@ -1,6 +1,6 @@
 //! Classic commands, as clients send them.
 
-use super::stream::{Batch, Command, Extent, Stream};
+use super::stream::{Batch, Command, Stream};
 
 impl Stream {
     /// Adds a classic command.
@@ -13,7 +13,6 @@ impl Stream {
             78..84 => self.touch(batch),
             84..92 => self.delete(batch),
             92..96 => self.sync(batch),
-            _ if self.extent == Extent::Common => self.sync(batch),
             _ => self.administer(batch),
         }
     }

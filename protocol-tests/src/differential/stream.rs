@@ -86,20 +86,10 @@ pub struct Batch {
     pub commands: Vec<Command>,
 }
 
-/// Which commands the older of two servers knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// All.
-    Whole,
-    /// What has not changed since release 1.6.18: classic and binary commands that a client would send.
-    Common,
-}
-
 /// Makes batches.
 #[derive(Debug)]
 pub struct Stream {
     pub(super) random: Random,
-    pub(super) extent: Extent,
     batches: u64,
     /// A broken command is being made: it has keys of its own, so that what it does to them does not matter later.
     pub(super) is_private: bool,
@@ -112,10 +102,9 @@ pub struct Stream {
 
 impl Stream {
     /// The stream of a seed.
-    pub fn new(seed: u64, extent: Extent) -> Stream {
+    pub fn new(seed: u64) -> Stream {
         Stream {
             random: Random::new(seed),
-            extent,
             batches: 0,
             is_private: false,
             fetched: HashSet::new(),
@@ -133,7 +122,7 @@ impl Stream {
             batch.commands.push(Command::bytes("set first 0 0 1\r\nx\r\ndelete first\r\n"));
         }
         for _ in 0..1 + self.random.below(BATCH_COMMANDS_MAX) {
-            if batch.commands.len() < 2 || self.extent == Extent::Common || !self.random.one_in(BROKEN_ONE_IN) {
+            if batch.commands.len() < 2 || !self.random.one_in(BROKEN_ONE_IN) {
                 self.valid(&mut batch);
                 continue;
             }
@@ -196,7 +185,6 @@ impl Stream {
 
     fn line(&mut self, batch: &mut Batch) {
         match self.random.below(100) {
-            _ if self.extent == Extent::Common => self.classic(batch),
             0..70 => self.classic(batch),
             _ => self.meta(batch),
         }
@@ -378,10 +366,10 @@ const SCRIPT_SLACK_BYTES: usize = 300;
 
 #[cfg(test)]
 mod tests {
-    use super::{Extent, Stream};
+    use super::Stream;
 
     fn bytes(seed: u64, batches: usize) -> Vec<u8> {
-        let mut stream = Stream::new(seed, Extent::Whole);
+        let mut stream = Stream::new(seed);
         let mut out = Vec::new();
         for _ in 0..batches {
             stream.batch().commands.iter().for_each(|command| command.append_to(&mut out, |key| key.len() as u64));

@@ -130,7 +130,8 @@ mod tests {
             value
         };
         let (first, second) = (make(1), make(2));
-        for at in 1..200 {
+        // Both begin alike, and the last bytes may be alike.
+        for at in 9..190 {
             assert!(filler.read(&[&first[..at], &second[at..]].concat()).is_err(), "{at}");
         }
     }
