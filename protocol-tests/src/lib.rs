@@ -20,6 +20,8 @@ pub mod connection;
 pub mod credentials;
 pub mod cuts;
 pub mod daemon;
+pub mod differential;
+pub mod history;
 pub mod matcher;
 pub mod mutate;
 pub mod packet;

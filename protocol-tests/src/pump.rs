@@ -75,10 +75,15 @@ impl Pump {
         }
     }
 
-    /// Ends the sending side and takes what still comes until the server closes, too.
-    pub fn finish(&mut self) -> Result<(), String> {
+    /// Ends the sending side.
+    pub fn end_sending(&mut self) {
         // Fails when the server was first.
         let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Ends the sending side and takes what still comes until the server closes, too.
+    pub fn finish(&mut self) -> Result<(), String> {
+        self.end_sending();
         while self.wait()? == Pumped::Done {}
         Ok(())
     }

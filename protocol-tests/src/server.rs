@@ -35,11 +35,27 @@ pub struct Program {
 impl Program {
     /// Chooses the program: `MEMCACHED`, else `SLABSTASH_TEST_SERVER`, else the slabstash built beside this test.
     pub fn from_environment() -> Result<Program, String> {
-        let chosen = env::var_os("MEMCACHED").or_else(|| env::var_os("SLABSTASH_TEST_SERVER"));
-        let path = match chosen {
-            Some(path) => PathBuf::from(path),
-            None => built_beside_this_test()?,
-        };
+        match Program::reference()? {
+            Some(program) => Ok(program),
+            None => Program::slabstash(),
+        }
+    }
+
+    /// The real memcached that `MEMCACHED` names, if it is set.
+    pub fn reference() -> Result<Option<Program>, String> {
+        let path = env::var_os("MEMCACHED").map(PathBuf::from);
+        path.map(|path| Program::at(path, true)).transpose()
+    }
+
+    /// `SLABSTASH_TEST_SERVER`, else the slabstash built beside this test.
+    pub fn slabstash() -> Result<Program, String> {
+        match env::var_os("SLABSTASH_TEST_SERVER") {
+            Some(path) => Program::at(PathBuf::from(path), false),
+            None => Program::at(built_beside_this_test()?, false),
+        }
+    }
+
+    fn at(path: PathBuf, is_reference: bool) -> Result<Program, String> {
         if !path.is_file() {
             return Err(format!(
                 "no server at {}: build it, or set SLABSTASH_TEST_SERVER or MEMCACHED",
@@ -51,7 +67,6 @@ impl Program {
             Err(_) => reported_version(&path)?.unwrap_or(REFERENCE),
         };
         let help = printed(&path, "-h")?;
-        let is_reference = env::var_os("MEMCACHED").is_some();
         Ok(Program { path, version, is_reference, help, is_encrypted: false })
     }
 

@@ -85,7 +85,10 @@ impl Joining<'_> {
             };
         };
         let Some(request) = &self.request else { return refused(Stored::NotStored) };
-        if !matches!(compare(request.compare, item.cas(), false), Comparison::NotAsked | Comparison::Match) {
+        // Without CAS ids (-C) there is none to compare with: memcached keeps the one that was sent in the
+        // new item, which has no place for it.
+        let asked = if store.config().has_cas { request.compare } else { 0 };
+        if !matches!(compare(asked, item.cas(), false), Comparison::NotAsked | Comparison::Match) {
             return refused(Stored::Exists);
         }
         let (flags, exptime, old) = (item.flags(), item.exptime(), item.value());

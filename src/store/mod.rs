@@ -25,6 +25,8 @@ mod index;
 mod item;
 mod lru;
 mod maintain;
+#[cfg(test)]
+mod model_tests;
 mod mover;
 mod partition;
 mod pins;

@@ -7,20 +7,20 @@ use super::value::{NewValue, Value};
 use super::*;
 
 /// A small generator, so that a seed is all there is to a run.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self, below: u64) -> u64 {
+    pub(super) fn next(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
     }
 }
 
-fn now(seconds: u32) -> Now {
+pub(super) fn now(seconds: u32) -> Now {
     Now { seconds, epoch: 1_700_000_000 }
 }
 
-fn filled(length: usize, seed: u64) -> Vec<u8> {
+pub(super) fn filled(length: usize, seed: u64) -> Vec<u8> {
     let mut random = Random(seed);
     let mut bytes: Vec<u8> = seed.to_le_bytes().iter().copied().cycle().take(length).collect();
     if let Some(last) = bytes.last_mut() {
@@ -29,7 +29,14 @@ fn filled(length: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-fn set(store: &Store, key: &[u8], value: &[u8], flags: u32, exptime: u32, now: Now) -> Result<u64, StoreError> {
+pub(super) fn set(
+    store: &Store,
+    key: &[u8],
+    value: &[u8],
+    flags: u32,
+    exptime: u32,
+    now: Now,
+) -> Result<u64, StoreError> {
     let hash = store.hash(key);
     let large = match store.fit(key.len(), value.len(), flags) {
         Fit::TooLarge => return Err(StoreError::TooLarge),
@@ -49,7 +56,7 @@ fn set(store: &Store, key: &[u8], value: &[u8], flags: u32, exptime: u32, now: N
     })
 }
 
-fn get(store: &Store, key: &[u8], now: Now) -> Option<(Vec<u8>, u32, u64)> {
+pub(super) fn get(store: &Store, key: &[u8], now: Now) -> Option<(Vec<u8>, u32, u64)> {
     store.entry(key, store.hash(key), now, |entry| {
         entry.bump();
         let item = entry.item()?;

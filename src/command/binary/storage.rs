@@ -47,7 +47,8 @@ impl Storage {
             is_quiet: packet.is_quiet(),
             flags: packet.extra_u32(0),
             exptime: context.now.deadline(i64::from(packet.extra_u32(4))),
-            compare: packet.header.cas,
+            // Items without CAS ids (-C) have no place for this one either: memcached never sees it.
+            compare: if context.service.store.config().has_cas { packet.header.cas } else { 0 },
         }
     }
 

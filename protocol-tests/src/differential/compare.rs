@@ -1,0 +1,337 @@
+//! Two answers to the same requests, line by line and packet by packet. What is not equal must be so by a rule.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::meta::EXPLICIT_CAS;
+use super::rules::{CLOCK_SECONDS_MAX, Rule};
+use super::stream::Batch;
+use crate::packet::{HEADER_BYTES, body_bytes};
+
+/// What is known of two servers' CAS ids, and how often which rule was used.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    /// Of each key, the CAS id that the servers showed last.
+    keys: HashMap<Vec<u8>, [u64; 2]>,
+    /// Ids that stand for the same store.
+    pairs: [HashMap<u64, u64>; 2],
+    /// How often a difference was allowed, by rule.
+    pub uses: BTreeMap<Rule, u64>,
+    /// Whether the two are of different releases.
+    pub has_two_releases: bool,
+}
+
+impl Comparison {
+    /// The CAS id that a server (0 or 1) has shown for a key; 1 if it has shown none.
+    pub fn cas(&self, server: usize, key: &[u8]) -> u64 {
+        self.keys.get(key).map_or(1, |ids| ids[server])
+    }
+
+    /// Forgets CAS ids: the servers are new.
+    pub fn forget(&mut self) {
+        self.keys.clear();
+        self.pairs = Default::default();
+    }
+
+    /// Compares what came over one connection. The error says where and how the answers part.
+    pub fn answers(&mut self, batch: &Batch, answers: [&[u8]; 2]) -> Result<(), String> {
+        let is_binary = batch.is_binary;
+        let [mut first, mut second] = answers;
+        while !first.is_empty() || !second.is_empty() {
+            let at = answers[0].len() - first.len();
+            if first.is_empty() && is_binary && batch.is_mutated && is_packets(second) {
+                *self.uses.entry(Rule::WrongMagic).or_default() += 1;
+                return Ok(());
+            }
+            let result = match is_binary {
+                true => self.packet(first, second),
+                false => self.line(first, second),
+            };
+            let lengths = result.map_err(|reason| {
+                let before = &answers[0][at.saturating_sub(SHOWN_BYTES)..at];
+                format!(
+                    "at {at}: {reason}\nbehind '{}'\n- {}\n+ {}",
+                    before.escape_ascii(),
+                    shown(first),
+                    shown(second)
+                )
+            })?;
+            first = &first[lengths[0]..];
+            second = &second[lengths[1]..];
+        }
+        Ok(())
+    }
+
+    /// Compares one line, with the data behind it; returns how long both are.
+    fn line(&mut self, first: &[u8], second: &[u8]) -> Result<[usize; 2], String> {
+        let [first_line, second_line] = [first, second].map(line_of);
+        let [Some(first_line), Some(second_line)] = [first_line, second_line] else {
+            return if first == second { Ok([first.len(); 2]) } else { Err("one ends".to_string()) };
+        };
+        let words = [first_line, second_line].map(words_of);
+        if words[0].len() != words[1].len() {
+            return Err("other words".to_string());
+        }
+        for index in 0..words[0].len() {
+            self.word(&words[0], &words[1], index)?;
+        }
+        if let [b"VALUE", key, _, _, id] = words[0][..] {
+            let other = words[1][4];
+            self.keys.insert(key.to_vec(), [number_of(id).unwrap_or(0), number_of(other).unwrap_or(0)]);
+        }
+        let data = data_bytes(&words[0]);
+        let [first_data, second_data] = [(first, first_line), (second, second_line)]
+            .map(|(answer, line)| &answer[line.len()..(line.len() + data).min(answer.len())]);
+        if first_data != second_data {
+            let at = first_data.iter().zip(second_data).take_while(|(one, other)| one == other).count();
+            return Err(format!("other data from byte {at} on"));
+        }
+        Ok([first_line.len() + first_data.len(), second_line.len() + second_data.len()])
+    }
+
+    /// Compares a word of a line.
+    fn word(&mut self, first: &[&[u8]], second: &[&[u8]], index: usize) -> Result<(), String> {
+        let (one, other) = (first[index], second[index]);
+        let rule = rule_of(first, index);
+        if one == other {
+            if rule == Some(Rule::CasId) {
+                self.pair(digits_of(one), digits_of(other))?;
+            }
+            return Ok(());
+        }
+        let differs = || format!("'{}' and '{}'", one.escape_ascii(), other.escape_ascii());
+        let rule = rule.filter(|_| prefix_of(one) == prefix_of(other)).ok_or_else(differs)?;
+        let (one_number, other_number) = (digits_of(one), digits_of(other));
+        match rule {
+            Rule::CasId => self.pair(one_number, other_number)?,
+            Rule::Clock => {
+                let (Some(one), Some(other)) = (one_number, other_number) else { return Err(differs()) };
+                if one.abs_diff(other) > CLOCK_SECONDS_MAX {
+                    return Err(differs());
+                }
+            }
+            Rule::Idle => {
+                if one_number.is_none() || other_number.is_none() {
+                    return Err(differs());
+                }
+            }
+            // Not about words.
+            Rule::WrongMagic => return Err(differs()),
+            Rule::Release => {
+                if !self.has_two_releases {
+                    return Err(differs());
+                }
+            }
+        }
+        *self.uses.entry(rule).or_default() += 1;
+        Ok(())
+    }
+
+    /// Two CAS ids that stand for the same store.
+    fn pair(&mut self, first: Option<u64>, second: Option<u64>) -> Result<(), String> {
+        let (Some(first), Some(second)) = (first, second) else {
+            return Err("no CAS id".to_string());
+        };
+        // The stream's own ids, and none, are what they are.
+        let is_given = |id: u64| id == 0 || id >= EXPLICIT_CAS;
+        if is_given(first) || is_given(second) || first == second {
+            return if first == second { Ok(()) } else { Err(format!("CAS ids {first} and {second}")) };
+        }
+        let known = [self.pairs[0].get(&first), self.pairs[1].get(&second)];
+        match known {
+            [None, None] => {
+                self.pairs[0].insert(first, second);
+                self.pairs[1].insert(second, first);
+                if self.pairs[0].len() > PAIRS_MAX {
+                    self.pairs = Default::default();
+                }
+                Ok(())
+            }
+            [Some(known), _] if *known == second => Ok(()),
+            _ => Err(format!("CAS ids {first} and {second}, before {:?} and {:?}", known[1], known[0])),
+        }
+    }
+
+    /// Compares one packet; returns how long both are.
+    fn packet(&mut self, first: &[u8], second: &[u8]) -> Result<[usize; 2], String> {
+        let lengths = [first, second].map(|answer| {
+            let header = answer.get(..HEADER_BYTES)?;
+            Some(HEADER_BYTES + body_bytes(header)).filter(|length| *length <= answer.len() && header[0] == 0x81)
+        });
+        let [Some(first_length), Some(second_length)] = lengths else {
+            return if first == second { Ok([first.len(); 2]) } else { Err("one ends".to_string()) };
+        };
+        let (one, other) = (&first[..first_length], &second[..second_length]);
+        if one[..CAS_AT] != other[..CAS_AT] || one[HEADER_BYTES..] != other[HEADER_BYTES..] {
+            let is_version = one[1] == 0x0b && other[1] == 0x0b && self.has_two_releases;
+            if !is_version {
+                return Err("other packets".to_string());
+            }
+            *self.uses.entry(Rule::Release).or_default() += 1;
+        }
+        let ids = [one, other].map(|packet| {
+            packet[CAS_AT..HEADER_BYTES].iter().fold(0, |number: u64, byte| number << 8 | u64::from(*byte))
+        });
+        self.pair(Some(ids[0]), Some(ids[1]))?;
+        if ids[0] != ids[1] {
+            *self.uses.entry(Rule::CasId).or_default() += 1;
+        }
+        let key_bytes = usize::from(u16::from_be_bytes([one[2], one[3]]));
+        let key_at = HEADER_BYTES + usize::from(one[4]);
+        if let (true, Some(key)) = (key_bytes > 0 && ids[0] != 0, one.get(key_at..key_at + key_bytes)) {
+            self.keys.insert(key.to_vec(), ids);
+        }
+        Ok([first_length, second_length])
+    }
+}
+
+/// The rule by which a word may differ, as its place and its first letter say.
+fn rule_of(words: &[&[u8]], index: usize) -> Option<Rule> {
+    if index == 0 {
+        return None;
+    }
+    match (words[0], index) {
+        (b"VALUE", 4) => Some(Rule::CasId),
+        (b"VERSION", 1) => Some(Rule::Release),
+        (b"VA", 1) => None,
+        (b"ME", 1) => None,
+        (b"ME", _) => match prefix_of(words[index]) {
+            b"cas=" => Some(Rule::CasId),
+            b"exp=" => Some(Rule::Clock),
+            b"la=" => Some(Rule::Idle),
+            _ => None,
+        },
+        (b"VA" | b"HD" | b"EX" | b"NS" | b"NF" | b"EN", _) => match prefix_of(words[index]) {
+            b"c" => Some(Rule::CasId),
+            b"t" => Some(Rule::Clock),
+            b"l" => Some(Rule::Idle),
+            _ => None,
+        },
+        _ if words[0].starts_with(b"key=") => match prefix_of(words[index]) {
+            b"cas=" => Some(Rule::CasId),
+            b"exp=" => Some(Rule::Clock),
+            b"la=" => Some(Rule::Idle),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether all of it is whole packets.
+fn is_packets(mut answer: &[u8]) -> bool {
+    while let Some(header) = answer.get(..HEADER_BYTES) {
+        match answer.get(HEADER_BYTES + body_bytes(header)..) {
+            Some(rest) if header[0] == 0x81 => answer = rest,
+            _ => return false,
+        }
+    }
+    answer.is_empty()
+}
+
+/// The first line with its end.
+fn line_of(answer: &[u8]) -> Option<&[u8]> {
+    let end = answer.iter().position(|byte| *byte == b'\n')?;
+    Some(&answer[..=end])
+}
+
+/// The words of a line; the last one has its end.
+fn words_of(line: &[u8]) -> Vec<&[u8]> {
+    let text = line.strip_suffix(b"\r\n").unwrap_or(line);
+    text.split(|byte| *byte == b' ').collect()
+}
+
+/// Bytes of data behind a line, with their end.
+fn data_bytes(words: &[&[u8]]) -> usize {
+    let number = match words {
+        [b"VALUE", _, _, length] | [b"VALUE", _, _, length, _] | [b"VA", length, ..] => number_of(length),
+        _ => None,
+    };
+    number.map_or(0, |number| number as usize + 2)
+}
+
+/// A word without the digits at its end.
+fn prefix_of(word: &[u8]) -> &[u8] {
+    let digits = word.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    &word[..word.len() - digits]
+}
+
+/// The number at the end of a word.
+fn digits_of(word: &[u8]) -> Option<u64> {
+    number_of(&word[prefix_of(word).len()..])
+}
+
+fn number_of(word: &[u8]) -> Option<u64> {
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
+fn shown(answer: &[u8]) -> String {
+    let shown = &answer[..answer.len().min(SHOWN_BYTES)];
+    format!("'{}' ({} bytes)", shown.escape_ascii(), answer.len())
+}
+
+/// Where a packet has its CAS id.
+const CAS_AT: usize = 16;
+
+/// So many bytes of an answer are shown.
+const SHOWN_BYTES: usize = 300;
+
+/// Pairs of CAS ids that are remembered.
+const PAIRS_MAX: usize = 2_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::{Batch, Comparison};
+
+    #[track_caller]
+    fn check(first: &str, second: &str, is_equal: bool) {
+        let result = Comparison::default().answers(&Batch::default(), [first.as_bytes(), second.as_bytes()]);
+        assert_eq!(result.is_ok(), is_equal, "{result:?}");
+    }
+
+    #[test]
+    fn what_a_rule_names_may_differ() {
+        check("VALUE a 0 1 5\r\nx\r\nEND\r\n", "VALUE a 0 1 17\r\nx\r\nEND\r\n", true);
+        check("HD t100 c5 l3\r\n", "HD t99 c170 l66\r\n", true);
+        check("ME a exp=5 la=3 cas=2 fetch=no\r\n", "ME a exp=4 la=1 cas=700 fetch=no\r\n", true);
+        check("VALUE a 0 1 5\r\nx\r\nVALUE a 0 1 5\r\nx\r\n", "VALUE a 0 1 7\r\nx\r\nVALUE a 0 1 7\r\nx\r\n", true);
+    }
+
+    #[test]
+    fn nothing_else_may() {
+        check("STORED\r\n", "STORED\n", false);
+        check("STORED\r\n", "STORED\r\n\r\n", false);
+        check("STORED\r\nEND\r\n", "STORED\r\n", false);
+        check("VALUE a 0 1\r\nx\r\n", "VALUE a 0 1\r\ny\r\n", false);
+        check("VALUE a 0 1\r\nx\r\n", "VALUE a 1 1\r\nx\r\n", false);
+        check("VALUE a 0 3\r\nc1\n\r\n", "VALUE a 0 3\r\nc2\n\r\n", false);
+        check("HD t100\r\n", "HD t90\r\n", false);
+        check("HD t100\r\n", "HD t-1\r\n", false);
+        check("HD s5\r\n", "HD s6\r\n", false);
+        check("HD c5\r\n", "HD\r\n", false);
+        check("HD Oc5\r\n", "HD Oc6\r\n", false);
+        check("VERSION 1.6.45\r\n", "VERSION 1.6.46\r\n", false);
+        // One store, then another, and the same again.
+        check("HD c5\r\nHD c5\r\n", "HD c7\r\nHD c8\r\n", false);
+        check("HD c5\r\nHD c6\r\n", "HD c7\r\nHD c7\r\n", false);
+    }
+
+    #[test]
+    fn packets_are_compared_field_by_field() {
+        let packet = |opcode: u8, status: u8, cas: u8, body: &[u8]| {
+            let mut bytes = vec![0x81, opcode, 0, 0, 0, 0, 0, status, 0, 0, 0, body.len() as u8, 0, 0, 0, 9];
+            bytes.extend([0, 0, 0, 0, 0, 0, 0, cas]);
+            bytes.extend(body);
+            bytes
+        };
+        let check = |first: Vec<u8>, second: Vec<u8>, is_equal: bool| {
+            let batch = Batch { is_binary: true, ..Batch::default() };
+            let result = Comparison::default().answers(&batch, [&first, &second]);
+            assert_eq!(result.is_ok(), is_equal, "{result:?}");
+        };
+        check(packet(1, 0, 5, b""), packet(1, 0, 9, b""), true);
+        check(packet(1, 0, 5, b""), packet(1, 0, 0, b""), false);
+        check(packet(1, 0, 5, b""), packet(1, 2, 5, b""), false);
+        check(packet(0, 0, 5, b"abcd"), packet(0, 0, 5, b"abce"), false);
+        check(packet(0, 0, 5, b"abcd"), packet(0, 0, 5, b"abc"), false);
+        check([packet(1, 0, 5, b""), packet(10, 0, 0, b"")].concat(), packet(1, 0, 5, b""), false);
+    }
+}

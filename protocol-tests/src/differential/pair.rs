@@ -1,0 +1,148 @@
+//! Two servers that are told the same.
+
+use std::env;
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::compare::Comparison;
+use super::rules::STATISTICS;
+use super::stream::{Batch, Command};
+use crate::case::Setting;
+use crate::pump::{Pump, Pumped};
+use crate::server::{Program, Server};
+
+/// Two servers with the same options, and what is known of both.
+#[derive(Debug)]
+pub struct Pair {
+    servers: [Server; 2],
+    /// What was found equal so far, and by which rules.
+    pub comparison: Comparison,
+}
+
+impl Pair {
+    /// Starts both. Where `options` of one has words the other does not know, they are in `own`.
+    pub fn start(programs: [&Program; 2], options: &str, own: [&str; 2]) -> Result<Pair, String> {
+        static PAIRS: AtomicU32 = AtomicU32::new(0);
+        let pair = PAIRS.fetch_add(1, Ordering::Relaxed);
+        let start = |index: usize| {
+            let words = options.split_whitespace().chain(own[index].split_whitespace());
+            let setting = Setting { options: words.map(str::to_string).collect(), ..Setting::default() };
+            let folder = env::temp_dir().join(format!("differential-{}-{pair}-{index}", process::id()));
+            Server::start(programs[index], &setting, folder)
+        };
+        let mut comparison = Comparison::default();
+        comparison.has_two_releases = programs[0].version != programs[1].version;
+        Ok(Pair { servers: [start(0)?, start(1)?], comparison })
+    }
+
+    /// Says all of a batch over a new connection to both, cut at `cuts` (shares of the whole, ascending), and compares
+    /// what they answer.
+    pub fn play(&mut self, batch: &Batch, cuts: &[f64], has_pauses: bool) -> Result<(), String> {
+        let answers = self.ask(batch, cuts, has_pauses)?;
+        self.comparison.answers(batch, [&answers[0], &answers[1]])?;
+        for server in &mut self.servers {
+            server.expect_running()?;
+        }
+        Ok(())
+    }
+
+    /// Empties both. memcached looks for items of the present second at the ends of its lists only, and so misses some
+    /// that were fetched in it: here no item is that new.
+    pub fn flush(&mut self, is_binary: bool) -> Result<(), String> {
+        thread::sleep(FLUSH_PAUSE);
+        let flush = match is_binary {
+            true => Command::bytes([0x80, 0x08].into_iter().chain([0; 22]).collect::<Vec<u8>>()),
+            false => Command::bytes("flush_all\r\n"),
+        };
+        self.play(&Batch { is_binary, commands: vec![flush], ..Batch::default() }, &[], false)
+    }
+
+    /// What both answer to a batch.
+    pub fn ask(&mut self, batch: &Batch, cuts: &[f64], has_pauses: bool) -> Result<[Vec<u8>; 2], String> {
+        let mut inputs = [Vec::new(), Vec::new()];
+        let mut pumps = [Pump::open(self.servers[0].port)?, Pump::open(self.servers[1].port)?];
+        for (index, input) in inputs.iter_mut().enumerate() {
+            for command in &batch.commands {
+                command.append_to(input, |key| self.comparison.cas(index, key));
+            }
+        }
+        let mut sent = [0, 0];
+        for share in cuts.iter().copied().chain([1.0]) {
+            for index in 0..2 {
+                let input = &inputs[index];
+                let end = ((input.len() as f64 * share).round() as usize).clamp(sent[index], input.len());
+                // A server may close before it has read everything; what it said counts.
+                if pumps[index].send(&input[sent[index]..end])? == Pumped::Closed {
+                    pumps[index].drain();
+                }
+                sent[index] = end;
+            }
+            if has_pauses && share < 1.0 {
+                thread::sleep(CUT_PAUSE);
+            }
+        }
+        for pump in &mut pumps {
+            pump.end_sending();
+        }
+        let [first, second] = &mut pumps;
+        for pump in [first, second] {
+            while pump.wait()? == Pumped::Done {}
+        }
+        Ok(pumps.map(|pump| pump.received))
+    }
+
+    /// Compares what both are left with, item by item, by a dump.
+    pub fn compare_items(&mut self) -> Result<(), String> {
+        let dumps = self.each(b"lru_crawler metadump all\r\n")?;
+        let [first, second] = dumps.map(|dump| {
+            let mut lines: Vec<Vec<u8>> = dump.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+            lines.sort();
+            lines.concat()
+        });
+        self.comparison.answers(&Batch::default(), [&first, &second]).map_err(|error| format!("the items: {error}"))
+    }
+
+    /// Compares the general statistics.
+    pub fn compare_statistics(&self) -> Result<(), String> {
+        let [first, second] = self.each(b"stats\r\n")?.map(|text| String::from_utf8_lossy(&text).into_owned());
+        let name = |line: &str| line.split(' ').nth(1).unwrap_or("").to_string();
+        let is_allowed = |line: &str| STATISTICS.iter().any(|(allowed, _)| *allowed == name(line));
+        let differences: Vec<String> = first
+            .lines()
+            .zip(second.lines())
+            .filter(|(one, other)| one != other && (name(one) != name(other) || !is_allowed(one)))
+            .map(|(one, other)| format!("'{one}' and '{other}'"))
+            .collect();
+        if !differences.is_empty() {
+            return Err(format!("the statistics: {}", differences.join(", ")));
+        }
+        match first.lines().count() == second.lines().count() {
+            true => Ok(()),
+            false => Err("the statistics: other lines".to_string()),
+        }
+    }
+
+    /// What both answer to a line.
+    fn each(&self, line: &[u8]) -> Result<[Vec<u8>; 2], String> {
+        let ask = |server: &Server| {
+            let mut pump = Pump::open(server.port)?;
+            pump.send(line)?;
+            // A dump ends with its connection in old releases, so the sending side stays open until all has come.
+            while !pump.received.ends_with(b"END\r\n") {
+                if pump.wait()? == Pumped::Closed {
+                    break;
+                }
+            }
+            Ok::<_, String>(std::mem::take(&mut pump.received))
+        };
+        Ok([ask(&self.servers[0])?, ask(&self.servers[1])?])
+    }
+}
+
+/// Until every clock has gone on, and the second after it has begun.
+const FLUSH_PAUSE: Duration = Duration::from_millis(2200);
+
+/// Between the pieces of an input, so that a server reads the first one alone, mostly.
+const CUT_PAUSE: Duration = Duration::from_micros(150);
