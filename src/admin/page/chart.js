@@ -270,7 +270,7 @@ function rangeOf(values, scale, least) {
         if (value < low) low = value;
         if (value > high) high = value;
     }
-    if (values.length === 0) [low, high] = scale === "log" ? [1, 1000] : scale === "share" ? [0, 1] : [0, least];
+    if (values.length === 0) [low, high] = scale === "log" ? [1, 1000] : scale === "share" ? [0, 1] : [0, 0];
     if (scale === "log") {
         const bottom = 2 ** Math.floor(Math.log2(Math.max(0.25, low) * 0.99));
         return { low: bottom, high: Math.max(bottom * 8, high * 1.3) };
@@ -289,7 +289,7 @@ const BINARY = (least) => 2 ** Math.ceil(Math.log2(least));
 const CLOCK = (least) => [1, 5, 15, 30, 60, 120, 300, 900, 1800, 3600, 7200, 21600, 43200, 86400].find((step) => step >= least) ?? 86400 * DECIMAL(least / 86400);
 
 function ticks({ low, high }, scale, steps, height) {
-    const room = Math.max(2, Math.floor(height / 38));
+    const room = Math.max(3, Math.floor(height / 38));
     if (scale === "log") {
         const found = [];
         for (let power = -1; 10 ** power <= high; power += 1) if (10 ** power >= low * 0.999) found.push(10 ** power);
