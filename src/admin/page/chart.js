@@ -162,7 +162,7 @@ class Chart {
         for (const value of ticks(this.range, this.scale, this.steps, this.inner.height)) {
             const y = Math.round(this.y(value)) + 0.5;
             nodes.push(svg("line", { x1: PLOT.left, x2: width, y1: y, y2: y }));
-            nodes.push(svg("text", { x: PLOT.left - 8, y: y + 3.5, class: "tick end", text: this.form(value) }));
+            nodes.push(svg("text", { x: PLOT.left - 8, y: y + 3.5, class: "tick end", text: this.scale === "share" ? wholePercent(value) : this.form(value) }));
         }
         if (this.data.end) {
             for (const time of timeTicks(this.data.end, this.window, this.inner.width)) {
@@ -262,6 +262,8 @@ class Chart {
 }
 
 // --- scales -------------------------------------------------------------------------------------------------------------------
+
+const wholePercent = (share) => `${Math.round(share * 100)}${THIN}%`;
 
 function rangeOf(values, scale, least) {
     let low = Infinity;
