@@ -14,6 +14,7 @@
 //! | 2 | [`store`] | keys and values in memory | sockets, the clock, the wire |
 //! | 3 | [`command`] | what a request means: request and store to reply | sockets, threads |
 //! | 4 | [`net`] | sockets, threads, buffers | what a command means |
+//! | 4 | [`admin`] | metrics, health and the dashboard by HTTP, on a thread of its own | clients' connections |
 //! | 5 | [`options`] | the command line as one table | |
 //! | 5 | [`server`] | start, signals, ordered stop | |
 //! | 5 | `terminal` | `slabstash top`, `stats` and the like: a client of any node, sees [`base`] only | the daemon |
@@ -41,6 +42,7 @@
 //! 7. A `set` below the item size limit never fails while there is something evictable.
 //! 8. The crate is free of `unsafe`.
 
+pub mod admin;
 pub mod base;
 pub mod command;
 pub mod net;

@@ -5,8 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules by layer; neighbours in one layer do not see each other.
-const LAYERS: &[&[&str]] =
-    &[&["base"], &["stats", "sys"], &["protocol", "store"], &["command"], &["net"], &["options", "server", "terminal"]];
+const LAYERS: &[&[&str]] = &[
+    &["base"],
+    &["stats", "sys"],
+    &["protocol", "store"],
+    &["command"],
+    &["admin", "net"],
+    &["options", "server", "terminal"],
+];
 
 /// Top-level modules that may see a neighbour: the server starts from the options.
 const NEIGHBOURS_ALLOWED: &[(&str, &str)] = &[("server", "options")];

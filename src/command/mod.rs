@@ -16,7 +16,7 @@
 //! | `apply`, `join`, `room` | what all protocols' stores and deltas do to an item; where a value goes |
 //! | `lookahead` | the items of requests that wait behind one, looked for together |
 //! | `output` | the reply queue |
-//! | `event_lines`, `verbose` | what watchers and `-vv` see of commands |
+//! | `event_lines`, `verbose`, `observe` | what watchers, `-vv` and samples see of commands |
 //! | `service` | what commands may reach |
 
 pub mod admin;
@@ -26,6 +26,7 @@ pub mod dump;
 pub mod event_lines;
 pub mod login;
 pub mod meta;
+pub mod observe;
 pub mod output;
 pub mod service;
 pub mod session;

@@ -6,6 +6,7 @@ use crate::base::time::{Clock, Now};
 use crate::stats::connections::ConnectionTable;
 use crate::stats::counters::{WorkerCounters, WorkerTotals};
 use crate::stats::events::EventHub;
+use crate::stats::observation::WorkerObservation;
 use crate::stats::prefix::PrefixTable;
 use crate::store::{self, Entry, Hint, Store};
 
@@ -92,6 +93,8 @@ pub struct Service {
     pub clock: Arc<Clock>,
     /// Counters, one set per worker.
     pub workers: Box<[CachePadded<WorkerCounters>]>,
+    /// What each worker sees of sampled requests; `None` when nobody may ask.
+    pub observations: Option<Box<[CachePadded<WorkerObservation>]>>,
     /// Open connections and listeners.
     pub connections: ConnectionTable,
     /// Events for watchers.
@@ -118,6 +121,8 @@ pub struct Certificates {
     pub read_at_seconds: AtomicU32,
     /// `ssl_session_cache`: shows `ssl_new_sessions`.
     pub has_session_cache: bool,
+    /// Unix time at which the first of the server's certificates ends; `None` when that cannot be read.
+    pub ends_at_unix: Box<dyn Fn() -> Option<i64> + Send + Sync>,
 }
 
 impl Certificates {
@@ -162,6 +167,7 @@ impl Service {
             },
             clock: Arc::new(Clock::start()),
             workers: vec![Default::default()].into(),
+            observations: None,
             connections: ConnectionTable::default(),
             events,
             prefixes: PrefixTable::new(prefix_delimiter, false),
@@ -171,6 +177,13 @@ impl Service {
             logins: Mutex::new(None),
             certificates: None,
         }
+    }
+
+    /// What a worker sees of sampled requests.
+    #[inline]
+    pub fn observation(&self, worker: usize) -> Option<&WorkerObservation> {
+        let observations = self.observations.as_ref()?;
+        observations.get(worker).map(|observation| &**observation)
     }
 
     /// Sum of all workers' counters.

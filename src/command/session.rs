@@ -23,9 +23,10 @@ use super::binary::BinaryState;
 use super::dump::Dump;
 use super::login::Login;
 use super::lookahead;
+use super::observe::Framing;
 use super::output::{Mark, Output};
 use super::retrieval::{self, Answered, Looked, Lookup};
-use super::service::{Context, ProtocolChoice};
+use super::service::{Context, ProtocolChoice, Service};
 use super::sets;
 use super::storage::LargeStore;
 use super::text::{self, Line, Step};
@@ -402,6 +403,21 @@ impl Session {
             Phase::Large(large) => large.advance(count),
             Phase::Binary(binary) => binary.received(count),
             _ => {}
+        }
+    }
+
+    /// How the requests at the start of `input` are framed; `None` while the input is none, or a login.
+    pub fn framing(&self, input: &[u8], service: &Service) -> Option<Framing> {
+        match &self.phase {
+            Phase::Command => Some(Framing::Text),
+            Phase::Binary(binary) => binary.is_at_request().then_some(Framing::Binary),
+            Phase::Fresh if service.logins.lock().is_some() => None,
+            Phase::Fresh => match self.protocol {
+                ProtocolChoice::Binary => Some(Framing::Binary),
+                ProtocolChoice::Negotiate if input.first() == Some(&REQUEST_MAGIC) => Some(Framing::Binary),
+                ProtocolChoice::Negotiate | ProtocolChoice::Text => Some(Framing::Text),
+            },
+            _ => None,
         }
     }
 

@@ -23,6 +23,7 @@ use crate::stats::connections::{ConnectionEntry, ConnectionState};
 use super::address::Peer;
 use super::buffer::{Pool, READ_BUFFER_BYTES, TAIL_BYTES_MAX, Tail};
 use super::inbox::NewConnection;
+use super::sampler::Sampler;
 use super::stream::Stream;
 use super::tls::Workspace;
 
@@ -42,6 +43,8 @@ pub struct Tools<'a> {
     pub pool: &'a mut Pool,
     /// For encrypted connections.
     pub tls: &'a mut Workspace,
+    /// Lets sessions work and looks at some of what they do.
+    pub sampler: &'a mut Sampler,
     /// Wakes connections of this worker.
     pub wake: &'a Arc<dyn Fn(usize) + Send + Sync>,
     /// Whether the server stops: nothing is read any more.
@@ -391,7 +394,7 @@ impl Connection {
         let mut context =
             context(tools.service, tools.worker, tools.now, tools.scratch, wake, self.stream.descriptor());
         let input = &tools.read_buffer[..total];
-        let progress = self.session.process(input, output, &mut context);
+        let progress = tools.sampler.process(&mut self.session, input, output, &mut context);
         let is_kept = if progress.consumed == 0 {
             let kept = self.tail.len();
             self.tail.append(&input[kept..], tools.pool)
@@ -419,7 +422,7 @@ impl Connection {
         let mut context =
             context(tools.service, tools.worker, tools.now, tools.scratch, wake, self.stream.descriptor());
         let input = self.tail.bytes();
-        let progress = self.session.process(input, output, &mut context);
+        let progress = tools.sampler.process(&mut self.session, input, output, &mut context);
         self.tail.consume(progress.consumed, tools.pool);
         self.conclude(progress, tools)
     }

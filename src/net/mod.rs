@@ -14,6 +14,7 @@ pub mod buffer;
 pub mod connection;
 pub mod inbox;
 pub mod listener;
+pub mod sampler;
 pub mod stream;
 pub mod tls;
 pub mod udp;

@@ -24,6 +24,7 @@ use crate::stats::events::{class, connection_closed, connection_opened};
 use super::buffer::{Pool, READ_BUFFER_BYTES};
 use super::connection::{Connection, Tools, Verdict};
 use super::inbox::Inbox;
+use super::sampler::Sampler;
 use super::tls::Workspace;
 use super::udp::Endpoint;
 
@@ -45,6 +46,7 @@ pub struct Worker {
     woken: Vec<usize>,
     pool: Pool,
     tls: Workspace,
+    sampler: Sampler,
     /// Start of the current round.
     instant: Instant,
     now: Now,
@@ -69,6 +71,7 @@ impl Worker {
             now: service.clock.at(start),
             pool: Pool::new(service.config.read_buffers_max),
             tls: Workspace::new(Arc::clone(&service), index, send_bytes),
+            sampler: Sampler::new(service.observations.is_some(), index),
             service,
             poll,
             inbox,
@@ -113,6 +116,9 @@ impl Worker {
             }
             self.instant = Instant::now();
             self.now = self.service.clock.at(self.instant);
+            if let Some(observation) = self.service.observation(self.index) {
+                observation.turns.add(1);
+            }
             for event in &events {
                 self.note(event);
             }
@@ -229,6 +235,7 @@ impl Worker {
             scratch: &mut self.scratch,
             pool: &mut self.pool,
             tls: &mut self.tls,
+            sampler: &mut self.sampler,
             wake: &self.wake,
             is_stopping: self.stop_at.is_some(),
         };
@@ -244,7 +251,9 @@ impl Worker {
             return;
         };
         connection.is_listed = false;
-        match connection.turn(token, &mut tools) {
+        let verdict = connection.turn(token, &mut tools);
+        self.sampler.end_turn(self.instant, &self.service, self.index);
+        match verdict {
             Verdict::Wait => {}
             Verdict::Again => self.list(token),
             Verdict::Close(CloseReason::Normal) => self.close(token, "normal"),

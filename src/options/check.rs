@@ -4,6 +4,7 @@
 
 use crate::base::sizes::CLASSES_MAX;
 
+use super::admin;
 use super::draft::Draft;
 use super::listen::{self, Context};
 use super::{
@@ -25,6 +26,7 @@ pub(super) fn finish(mut draft: Draft, invocation: &Invocation) -> Result<Option
     }
     check_hash_power(&draft)?;
     check_tls(&mut draft)?;
+    admin::check(&draft.options.admin)?;
     settle_listeners(&mut draft)?;
     Ok(draft.options)
 }

@@ -12,8 +12,8 @@ use crate::store::Policy;
 use super::row::{Apply, Argument, Row, Support};
 use super::tls::Tls;
 use super::{
-    EXIT_FAILURE, Failure, Host, Identity, Invocation, ListenAddress, Options, Port, Protocol, SLAB_PAGE_BYTES, number,
-    table,
+    Admin, EXIT_FAILURE, Failure, Host, Identity, Invocation, ListenAddress, Options, Port, Protocol, SLAB_PAGE_BYTES,
+    number, table,
 };
 
 /// The state between two options.
@@ -283,6 +283,8 @@ fn default_options(identity: Identity, threads: usize) -> Options {
         track_sizes: false,
         auth_file: None,
         tls: Tls::default(),
+        admin: Admin::default(),
+        core_count: threads,
         hash_power: 0,
         hash_algorithm: "murmur3",
         tail_repair_time_seconds: 0,

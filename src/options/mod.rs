@@ -13,6 +13,7 @@
 //! the system (descriptors, core files, locked memory) are raised there.
 
 mod absent;
+mod admin;
 mod check;
 mod draft;
 mod extended;
@@ -35,10 +36,11 @@ use crate::base::sizes::PAGE_BYTES;
 
 use draft::{Draft, Early, Value};
 
+pub use admin::{Admin, AdminAddress};
 pub use help::{help, man_page};
 pub use identity::Identity;
 pub use listen::{Encryption, Host, ListenAddress};
-pub use settings::{settings_report, settings_reporter};
+pub use settings::{default_settings, settings_report, settings_reporter};
 pub use tls::{KeyFormat, Tls, TlsVersion, VerifyMode};
 
 /// All that a command line's meaning depends on.
@@ -173,6 +175,8 @@ pub struct Options {
 
     /// Worker threads (`-t`).
     pub threads: usize,
+    /// How many there are without `-t`.
+    pub core_count: usize,
     /// Connections at a time (`-c`).
     pub max_connections: u32,
     /// Connections beyond the limit are refused with a message, rather than left waiting.
@@ -258,6 +262,8 @@ pub struct Options {
     pub auth_file: Option<PathBuf>,
     /// Encryption of TCP connections (`-Z` and `-o ssl_…`).
     pub tls: Tls,
+    /// Metrics and the like (`-o admin_…`).
+    pub admin: Admin,
 
     /// As `stats settings` shows it: the table here sizes itself.
     pub hash_power: u32,

@@ -4,12 +4,21 @@
 //! Lines about parts that are not here (external storage) are printed with memcached's defaults, since tools look
 //! for names. What changes while the server runs is known to others: they pass it by name, and that wins.
 
+use super::draft::Draft;
 use super::row::{Row, Setting};
-use super::{Options, table};
+use super::{Invocation, Options, check, table};
 
 /// The whole list as the command line left it.
 pub fn settings_report(options: &Options) -> Vec<(&'static str, String)> {
     ORDER.iter().map(|name| (*name, value_of(name, options))).collect()
+}
+
+/// The whole list as an empty command line leaves it for the same name on the same machine.
+pub fn default_settings(options: &Options) -> Vec<(&'static str, String)> {
+    let invocation = Invocation { core_count: options.core_count, ..Invocation::default() };
+    let draft = Draft::new(options.identity.clone(), &invocation);
+    let defaults = check::finish(draft, &invocation);
+    settings_report(&defaults.expect("a test gives every name an empty command line"))
 }
 
 /// A function that gives the whole list, with the values that are passed in place of those of the command line.
@@ -145,6 +154,26 @@ mod tests {
         check(&["-o", "lru_maintainer,eviction_policy=quick_demotion"], "eviction_policy", "quick_demotion");
         check(&["-o", "read_buf_mem_limit=5"], "read_buf_mem_limit", "5242880");
         check(&["-o", "hashpower=20"], "hashpower_init", "20");
+    }
+
+    #[test]
+    fn defaults_are_those_of_an_empty_command_line() {
+        for program in ["memcached", "memcached-debug", "slabstash"] {
+            let invocation = |arguments: &[&str]| Invocation {
+                program: program.into(),
+                arguments: arguments.iter().map(Into::into).collect(),
+                core_count: 3,
+                ..Invocation::default()
+            };
+            let parsed = |arguments: &[&str]| match parse(&invocation(arguments)) {
+                Ok(Parsed::Run(options)) => options,
+                other => panic!("{other:?}"),
+            };
+            let defaults = settings_report(&parsed(&[]));
+            let set = parsed(&["-m", "100", "-t", "7", "-o", "no_modern", "-u", "root"]);
+            assert_eq!(default_settings(&set), defaults, "{program}");
+            assert_ne!(settings_report(&set), defaults);
+        }
     }
 
     #[test]

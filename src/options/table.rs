@@ -4,7 +4,8 @@
 //! and which lines of `stats settings` show it. Parsing, `-h`, the man page and `stats settings` all read the rows, so
 //! a new option is a new row and nothing else. The order is that of memcached's help.
 //!
-//! The suboptions of `-o` are rows of the same kind, in [`super::extended`], [`super::tls`] and [`super::absent`].
+//! The suboptions of `-o` are rows of the same kind, in [`super::extended`], [`super::tls`], [`super::admin`] and
+//! [`super::absent`].
 
 use std::fmt::Write as _;
 
@@ -12,7 +13,7 @@ use super::draft::{Draft, Early, Value};
 use super::row::Apply::{Set, Take};
 use super::row::{Argument, PLAIN, Row, Support, yes_no};
 use super::{EXIT_FAILURE, EXIT_USAGE, Failure, Protocol, help, number};
-use super::{absent, extended, tls};
+use super::{absent, admin, extended, tls};
 
 /// Every option, every suboption, and what is refused.
 pub(super) fn all() -> impl Iterator<Item = &'static Row> {
@@ -26,7 +27,7 @@ pub(super) fn suboptions() -> impl Iterator<Item = &'static Row> {
 
 /// The suboptions that help and man page list.
 pub(super) fn shown_suboptions() -> impl Iterator<Item = &'static Row> {
-    extended::ROWS.iter().chain(tls::ROWS)
+    extended::ROWS.iter().chain(tls::ROWS).chain(admin::ROWS)
 }
 
 /// The options with a letter.

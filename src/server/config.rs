@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::admin;
 use crate::command;
 use crate::command::service::{Logins, ProtocolChoice, SettingsReport};
 use crate::net::tls::{self, identities::Policy};
@@ -54,6 +55,8 @@ pub struct Config {
     pub load_logins: Option<Box<LoadLogins>>,
     /// `stats settings`.
     pub settings_report: Box<SettingsReport>,
+    /// `-o admin_listen`.
+    pub admin: Option<admin::Config>,
     /// The store's settings.
     pub store: store::Config,
     /// Settings that commands obey, `-t` and `-c` among them.
@@ -87,6 +90,9 @@ impl Config {
     pub(super) fn make_paths_absolute(&mut self) {
         self.pid_file = self.pid_file.as_deref().map(absolute);
         self.port_file = self.port_file.as_deref().map(absolute);
+        if let Some(admin::Config { address: admin::Address::Unix(path), .. }) = &mut self.admin {
+            *path = absolute(path);
+        }
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::command::login::parse_auth_file;
 use crate::command::service::ProtocolChoice;
 use crate::net::tls;
 use crate::net::tls::identities::{File, KeyFormat, Policy, Verification};
-use crate::options::{self, Encryption, Host, Options, Port, TlsVersion, VerifyMode};
+use crate::options::{self, AdminAddress, Encryption, Host, Options, Port, TlsVersion, VerifyMode};
 use crate::sys::error_text;
-use crate::{command, store};
+use crate::{admin, command, store};
 
 use super::config::{Config, HUGE_PAGES_LIMIT_MIN, ListenItem, LoadLogins, UnixSocket, absolute, partitions};
 
@@ -44,6 +45,7 @@ impl From<&Options> for Config {
             tls: options.tls.is_enabled.then(|| tls_config(&options.tls)),
             load_logins: auth_file.map(load_logins),
             settings_report: options::settings_reporter(options),
+            admin: admin_config(options),
             store: store_config(options),
             command: command_config(options),
         }
@@ -103,6 +105,23 @@ fn tls_config(options: &options::Tls) -> tls::Config {
         has_session_cache: options.has_session_cache,
         send_bytes: options.write_buffer_bytes as usize,
     }
+}
+
+fn admin_config(options: &Options) -> Option<admin::Config> {
+    let address = match options.admin.listen.clone()? {
+        AdminAddress::Internet(address) => admin::Address::Internet(address),
+        AdminAddress::Unix(path) => admin::Address::Unix(path),
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Some(admin::Config {
+        address,
+        is_remote_allowed: options.admin.is_remote_allowed,
+        shows_keys: options.admin.shows_keys,
+        version: options::Identity::VERSION.to_owned(),
+        default_settings: options::default_settings(options),
+        start_id: admin::Config::random_start_id(),
+        started_at_unix: now.as_secs() as i64,
+    })
 }
 
 /// A file to be read again later, when the working directory may be another.

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
+use crate::admin;
 use crate::base::sync::{Arc, AtomicU8, AtomicU32, CachePadded, Mutex};
 use crate::base::time::Clock;
 use crate::command::service::{Certificates, Logins};
@@ -31,6 +32,7 @@ use crate::options::{EXIT_FAILURE, EXIT_NO_USER, EXIT_SYSTEM, EXIT_USAGE};
 use crate::stats::connections::{ConnectionEntry, ConnectionState, ConnectionTable};
 use crate::stats::counters::WorkerCounters;
 use crate::stats::events::EventHub;
+use crate::stats::observation::WorkerObservation;
 use crate::stats::prefix::PrefixTable;
 use crate::store::Store;
 use crate::sys::daemon::{self, Side};
@@ -140,6 +142,13 @@ struct Running {
     pid_file: Option<PathBuf>,
     /// Where it serves, if that is to be said.
     address: Option<String>,
+    admin: Option<Admin>,
+}
+
+/// The admin listener at work.
+struct Admin {
+    stopper: Arc<admin::Stopper>,
+    address: admin::Address,
 }
 
 impl Running {
@@ -151,6 +160,7 @@ impl Running {
             None => None,
         };
         let sockets = Sockets::open(&config, identities.as_ref())?;
+        let admin = config.admin.clone().map(open_admin).transpose()?;
         let threads = config.command.threads;
         let descriptors = sockets.listeners.len() + DESCRIPTORS_PER_THREAD * threads;
         if descriptors >= config.command.max_connections.saturating_sub(1) {
@@ -170,6 +180,7 @@ impl Running {
         let service = Arc::new(service(config, logins, identities));
         let (stopper, inboxes, ended) = start_threads(&service, sockets, send_bytes)
             .map_err(|error| Failure::system("cannot start threads", &error))?;
+        let admin = admin.map(|(listener, config)| start_admin(listener, config, &service)).transpose()?;
         for remark in pid_path.as_deref().map(pid_file::write).unwrap_or_default() {
             logging::say(&remark);
         }
@@ -182,6 +193,7 @@ impl Running {
             socket_file,
             pid_file: pid_path.filter(|_| is_daemon),
             address: is_announced.then_some(address),
+            admin,
         })
     }
 
@@ -195,6 +207,9 @@ impl Running {
         if let Some(address) = &self.address {
             let (process, workers) = (std::process::id(), self.inboxes.len());
             logging::say(&format!("slabstash is serving on {address} (pid {process}, {workers} workers)"));
+            if let Some(admin) = &self.admin {
+                logging::say(&format!("metrics and dashboard are on {}", admin.address));
+            }
         }
     }
 
@@ -231,6 +246,12 @@ impl Running {
     }
 
     fn stop(self) {
+        if let Some(admin) = &self.admin {
+            admin.stopper.stop();
+            if let admin::Address::Unix(path) = &admin.address {
+                remove_socket(path);
+            }
+        }
         self.stopper.stop();
         if let Some(path) = &self.socket_file {
             remove_socket(path);
@@ -246,6 +267,21 @@ impl Running {
     }
 }
 
+/// Opens the admin listener's socket; it is served later, when the threads start.
+fn open_admin(mut config: admin::Config) -> Result<(admin::Listener, admin::Config), Failure> {
+    let listener = admin::Listener::open(&config.address)
+        .map_err(|error| Failure::system(&format!("failed to listen on admin_listen={}", config.address), &error))?;
+    config.address = listener.address(&config.address);
+    Ok((listener, config))
+}
+
+fn start_admin(listener: admin::Listener, config: admin::Config, service: &Arc<Service>) -> Result<Admin, Failure> {
+    let address = config.address.clone();
+    let stopper = admin::start(listener, config, Arc::clone(service))
+        .map_err(|error| Failure::system("cannot start the admin listener", &error))?;
+    Ok(Admin { stopper, address })
+}
+
 fn remove_socket(path: &Path) {
     if let Err(error) = std::fs::remove_file(path) {
         let text = error_text(&error);
@@ -256,9 +292,11 @@ fn remove_socket(path: &Path) {
 fn service(config: Config, logins: Option<Arc<Logins>>, identities: Option<Arc<Identities>>) -> Service {
     let events = Arc::new(EventHub::default());
     let workers = (0..config.command.threads).map(|_| CachePadded::new(WorkerCounters::default()));
+    let observations = || (0..config.command.threads).map(|_| CachePadded::new(WorkerObservation::default()));
     Service {
         store: Store::new(config.store, Arc::clone(&events)),
         workers: workers.collect(),
+        observations: config.admin.is_some().then(|| observations().collect()),
         prefixes: PrefixTable::new(config.command.prefix_delimiter, config.is_detail_enabled),
         config: config.command,
         clock: Arc::new(Clock::start()),
@@ -274,6 +312,10 @@ fn service(config: Config, logins: Option<Arc<Logins>>, identities: Option<Arc<I
         logins: Mutex::new(logins),
         certificates: identities.map(|identities| Certificates {
             has_session_cache: identities.has_session_cache(),
+            ends_at_unix: {
+                let identities = Arc::clone(&identities);
+                Box::new(move || identities.ends_at_unix())
+            },
             reload: Box::new(move || identities.reload()),
             read_at_seconds: AtomicU32::new(0),
         }),

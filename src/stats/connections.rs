@@ -2,6 +2,8 @@
 //! that owns the connection and read by whoever asks for statistics. An entry knows its place in the table, so that
 //! opening and closing take the same time however many are open.
 
+use std::collections::BTreeMap;
+
 use slab::Slab;
 
 use crate::base::sync::{Arc, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
@@ -130,6 +132,18 @@ impl ConnectionTable {
         self.entries.lock().len()
     }
 
+    /// The addresses of the listeners, each with its open connections, sorted.
+    pub fn by_listener(&self) -> Vec<(String, u64)> {
+        let mut counts: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        for (_, entry) in self.entries.lock().iter() {
+            match entry.listen_address.is_empty() {
+                true => *counts.entry(Arc::clone(&entry.address)).or_default() += 0,
+                false => *counts.entry(Arc::clone(&entry.listen_address)).or_default() += 1,
+            }
+        }
+        counts.into_iter().map(|(address, count)| (address.to_string(), count)).collect()
+    }
+
     /// Replies queued on all connections.
     pub fn replies_waiting(&self) -> u64 {
         self.entries.lock().iter().map(|(_, entry)| u64::from(entry.replies_waiting.load(Ordering::Relaxed))).sum()
@@ -163,6 +177,20 @@ mod tests {
         let listed: Vec<i32> = table.list().iter().map(|entry| entry.descriptor).collect();
         assert_eq!(listed, descriptors);
         assert_eq!(table.count(), descriptors.len());
+    }
+
+    #[test]
+    fn connections_are_counted_by_listener() {
+        let table = ConnectionTable::default();
+        let open = |address: &str, listener: &str| {
+            table.open(ConnectionEntry::new(1, address.into(), listener.into(), ConnectionState::Read, 1));
+        };
+        open("tcp:one", "");
+        open("unix:two", "");
+        for _ in 0..3 {
+            open("tcp:client", "tcp:one");
+        }
+        assert_eq!(table.by_listener(), [("tcp:one".to_owned(), 3), ("unix:two".to_owned(), 0)]);
     }
 
     #[test]

@@ -21,6 +21,21 @@ pub struct PrefixTable {
     prefixes: Mutex<HashMap<Box<[u8]>, Counts>>,
 }
 
+/// A prefix and what was counted for its keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PrefixRow {
+    /// The prefix, without its delimiter.
+    pub prefix: Vec<u8>,
+    /// Keys looked up.
+    pub gets: u64,
+    /// Keys found.
+    pub hits: u64,
+    /// Storage commands.
+    pub sets: u64,
+    /// Deletes.
+    pub deletes: u64,
+}
+
 #[derive(Clone, Copy, Default, Debug)]
 struct Counts {
     gets: u64,
@@ -105,6 +120,29 @@ impl PrefixTable {
         out.extend_from_slice(b"END\r\n");
     }
 
+    /// The `count` prefixes with the most commands, the busiest first.
+    pub fn busiest(&self, count: usize) -> Vec<PrefixRow> {
+        let prefixes = self.prefixes.lock();
+        let mut rows: Vec<_> = prefixes.iter().collect();
+        let commands = |counts: &Counts| counts.gets + counts.sets + counts.deletes;
+        rows.sort_by(|one, other| commands(other.1).cmp(&commands(one.1)).then_with(|| one.0.cmp(other.0)));
+        let shown = rows.into_iter().take(count);
+        shown
+            .map(|(prefix, counts)| PrefixRow {
+                prefix: prefix.to_vec(),
+                gets: counts.gets,
+                hits: counts.hits,
+                sets: counts.sets,
+                deletes: counts.deletes,
+            })
+            .collect()
+    }
+
+    /// The byte that ends a prefix.
+    pub fn delimiter(&self) -> u8 {
+        self.delimiter
+    }
+
     /// Forgets all prefixes (`stats reset`).
     pub fn reset(&self) {
         *self.prefixes.lock() = HashMap::new();
@@ -141,6 +179,20 @@ mod tests {
         assert_eq!(dump(&table), "PREFIX foo get 2 hit 1 set 1 del 1\r\nEND\r\n");
         table.reset();
         assert_eq!(dump(&table), "END\r\n");
+    }
+
+    #[test]
+    fn the_busiest_come_first() {
+        let table = PrefixTable::new(b'/', true);
+        for (key, count) in [("b/1", 2), ("a/1", 2), ("c/1", 3), ("none", 9)] {
+            for _ in 0..count {
+                table.record_get(key.as_bytes(), true);
+            }
+        }
+        table.record_delete(b"c/2");
+        let rows = table.busiest(2);
+        assert_eq!(rows[0], PrefixRow { prefix: b"c".to_vec(), gets: 3, hits: 3, sets: 0, deletes: 1 });
+        assert_eq!((rows.len(), &rows[1].prefix[..], table.delimiter()), (2, &b"a"[..], b'/'));
     }
 
     #[track_caller]

@@ -1,4 +1,4 @@
-//! Facts about this process that `stats` shows: its id and the processor time it has used.
+//! Facts about this process that statistics show: its id, the processor time it has used, the memory it has.
 
 use std::time::Duration;
 
@@ -27,6 +27,29 @@ pub fn processor_time() -> ProcessorTime {
     }
 }
 
+/// Memory of the whole process.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ProcessMemory {
+    /// Bytes in physical memory.
+    pub resident_bytes: u64,
+    /// Bytes that were moved out to swap.
+    pub swapped_bytes: u64,
+}
+
+/// The memory in use now; zero if the system does not tell.
+pub fn memory() -> ProcessMemory {
+    memory_of(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+fn memory_of(status: &str) -> ProcessMemory {
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kibibytes.unwrap_or(0) * 1024
+    };
+    ProcessMemory { resident_bytes: bytes("VmRSS"), swapped_bytes: bytes("VmSwap") }
+}
+
 fn duration(time: TimeVal) -> Duration {
     let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
     let micros = u64::try_from(time.tv_usec()).unwrap_or(0);
@@ -36,6 +59,15 @@ fn duration(time: TimeVal) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_read_from_status() {
+        let status = "Name:\tx\nVmRSSx:\t9 kB\nVmRSS:\t     123 kB\nVmSwap:\t4 kB\n";
+        let expected = ProcessMemory { resident_bytes: 123 * 1024, swapped_bytes: 4096 };
+        assert_eq!(memory_of(status), expected);
+        assert_eq!(memory_of(""), ProcessMemory::default());
+        assert!(memory().resident_bytes > 100_000);
+    }
 
     #[test]
     fn processor_time_grows_with_work() {

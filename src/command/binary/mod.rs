@@ -164,6 +164,11 @@ impl BinaryState {
         matches!(&self.state, State::Value(receiving) if receiving.buffer.missing() == 0)
     }
 
+    /// Whether a packet begins with the next byte.
+    pub fn is_at_request(&self) -> bool {
+        matches!(self.state, State::Header)
+    }
+
     /// What `stats conns` shows.
     pub fn state(&self) -> ConnectionState {
         match self.state {

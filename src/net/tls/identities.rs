@@ -27,6 +27,7 @@ use crate::sys::error_text;
 
 use super::ciphers;
 use super::strangers::RefuseAll;
+use super::validity;
 
 /// What the server is told about TLS.
 #[derive(Clone, Debug)]
@@ -115,6 +116,8 @@ struct Configurations {
     configured: Arc<ServerConfig>,
     anonymous: Arc<ServerConfig>,
     mutual: Arc<ServerConfig>,
+    /// When the first certificate of the chain ends, in unix time.
+    ends_at_unix: Option<i64>,
 }
 
 impl Terms {
@@ -146,6 +149,11 @@ impl Identities {
         self.config.has_session_cache
     }
 
+    /// Unix time at which the first certificate of the chain ends; `None` when that cannot be read.
+    pub fn ends_at_unix(&self) -> Option<i64> {
+        self.current.lock().ends_at_unix
+    }
+
     /// Reads the files again, for connections to come. An error leaves the old certificates in force.
     pub fn reload(&self) -> Result<(), String> {
         let fresh = Arc::new(Configurations::load(&self.config)?);
@@ -169,6 +177,7 @@ impl Configurations {
             configured: make(config.verification)?,
             anonymous: make(Verification::None)?,
             mutual: make(Verification::Required)?,
+            ends_at_unix: identity.cert.iter().filter_map(|certificate| validity::ends_at_unix(certificate)).min(),
         })
     }
 }

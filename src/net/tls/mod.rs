@@ -7,6 +7,7 @@
 //! ```
 //! * [`identities`] reads certificates and keys and makes rustls' configurations of them.
 //! * [`ciphers`] reads OpenSSL's lists of cipher suites.
+//! * `validity` reads when a certificate ends.
 //! * [`stream`] is one connection: bytes of the socket to bytes of the client and back.
 //! * [`workspace`] is the memory that the connections of a worker share, and where failures are counted.
 //!
@@ -17,6 +18,7 @@ pub mod ciphers;
 pub mod identities;
 mod strangers;
 pub mod stream;
+mod validity;
 pub mod workspace;
 
 pub use identities::{Config, Identities, Terms};
