@@ -27,6 +27,12 @@ async function checkWidths(page, what) {
     await page.setViewportSize({ width: 1440, height: 900 });
 }
 
+/** The tallest bar fills its place and none is taller. */
+const areBarsWithin = (page) => page.evaluate(() => [...document.querySelectorAll(".histogram")].every((list) => {
+    const shares = [...list.querySelectorAll(".column")].map((column) => column.firstElementChild.getBoundingClientRect().height / column.clientHeight);
+    return Math.abs(Math.max(...shares) - 1) < 0.05;
+}));
+
 async function checkMarkup(page) {
     const lacking = await page.evaluate(() => {
         const found = [];
@@ -59,6 +65,7 @@ async function checkStandIn(browser) {
     check(/80\s?d/.test(await page.textOf("#facts")), "the certificate's days are shown", await page.textOf("#facts"));
     await checkMarkup(page);
     await checkWidths(page, "stand-in");
+    check(await areBarsWithin(page), "no bar of a histogram is taller than its place");
     await checkReadOut(page);
     await checkSpans(page, standin);
     await checkPolling(page, standin);
@@ -198,6 +205,7 @@ async function checkDaemon(browser, binary) {
         check(!/NaN|undefined|null|Infinity/.test(await page.locator("body").innerText()), "daemon: no figure is a slip of the program");
         const bars = await page.evaluate(() => [...document.querySelectorAll("#class-rows .bar")].every((bar) => bar.lastElementChild.getBoundingClientRect().right <= bar.getBoundingClientRect().right + 1));
         check(bars, "daemon: no bar is longer than its place");
+        check(await areBarsWithin(page), "daemon: no bar of a histogram is taller than its place");
         await checkWidths(page, "daemon");
         checkQuiet(page, "daemon");
 

@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import net from "node:net";
 import { join } from "node:path";
+import { file, POLICY, script } from "./standin.mjs";
 
 const { chromium } = createRequire(join(process.env.DASHBOARD_CACHE, "package.json"))("playwright-core");
 
@@ -54,6 +55,12 @@ export async function openPage(browser, address, { width = 1440, height = 900, c
     page.on("console", (message) => { if (["error", "warning"].includes(message.type())) page.troubles.push(message.text()); });
     page.on("pageerror", (error) => page.troubles.push(error.stack));
     page.on("request", (request) => { if (!request.url().startsWith("data:") && new URL(request.url()).origin !== origin) page.foreign.push(request.url()); });
+    // While working on the page: its files as they are now, and not as they were when the daemon was built.
+    if (process.env.DASHBOARD_SOURCES) {
+        await page.route("**/dashboard.css", (route) => route.fulfill({ contentType: "text/css", body: file("dashboard.css") }));
+        await page.route("**/dashboard.js", (route) => route.fulfill({ contentType: "text/javascript", body: script() }));
+        await page.route(address, (route) => route.fulfill({ contentType: "text/html", headers: { "Content-Security-Policy": POLICY }, body: file("index.html") }));
+    }
     page.answer = await page.goto(address);
     page.textOf = (selector) => page.locator(selector).first().innerText();
     page.state = () => page.evaluate(() => document.body.dataset.state);

@@ -10,10 +10,10 @@ export const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; 
 const PAGE = new URL("../../src/admin/page/", import.meta.url);
 const SCRIPTS = ["format.js", "dom.js", "history.js", "chart.js", "view.js", "dashboard.js"];
 
-const read = (name) => readFileSync(new URL(name, PAGE), "utf8");
+export const file = (name) => readFileSync(new URL(name, PAGE), "utf8");
 
 /** What src/admin/page.rs puts together. */
-export const script = () => `(() => {\n"use strict";\n${SCRIPTS.map(read).join("")}})();\n`;
+export const script = () => `(() => {\n"use strict";\n${SCRIPTS.map(file).join("")}})();\n`;
 
 const COLUMNS = ["get_hits", "get_misses", "sets", "deletes", "others", "evictions", "read_bytes", "written_bytes", "connections", "items",
     "items_bytes", "pages_bytes", "resident_bytes", "processor_us", "read_p50_us", "read_p99_us", "read_p999_us", "write_p50_us",
@@ -58,8 +58,8 @@ export class StandIn {
             response.end(body);
         };
         switch (url.pathname) {
-            case "/": return reply("text/html; charset=utf-8", read("index.html"));
-            case "/dashboard.css": return reply("text/css; charset=utf-8", read("dashboard.css"));
+            case "/": return reply("text/html; charset=utf-8", file("index.html"));
+            case "/dashboard.css": return reply("text/css; charset=utf-8", file("dashboard.css"));
             case "/dashboard.js": return reply("text/javascript; charset=utf-8", script());
             case "/stats.json": return reply("application/json", JSON.stringify(this.change(this.stats())));
             case "/history.json": return reply("application/json", JSON.stringify(this.history(url.searchParams.get("after"))));
@@ -124,7 +124,7 @@ export class StandIn {
             now_unix: Date.now() / 1000, uptime_seconds: uptime, is_ready: true, is_healthy: true,
             hit_ratio: { total: 0.9731, minute: 0.9812 },
             operations: [{ command: "get", total: 1200000, hits: 1167720, misses: 32280, per_second: row[0] + row[1] }],
-            latency: { window_seconds: 87, samples_per_second: 240, commands: [latency("get", 880000, 8), latency("set", 70000, 10), latency("delete", 900, 6), latency("mg", 120000, 9),
+            latency: { window_seconds: 87, samples_per_second: 240, commands: [latency("get", 880000, 8), latency("set", 70000, 10), latency("delete", 900, 6), latency("mg", 120000, 900), latency("prepend", 1200, 90),
                 { command: "ma", requests: 0, samples: 0, mean_us: null, p50_us: null, p90_us: null, p99_us: null, p999_us: null, max_us: null, buckets: [] }] },
             memory: { limit_bytes: 67108864, pages_bytes: sum("pages_bytes"), items_bytes: sum("items_bytes"), free_bytes: sum("free_bytes"),
                 wasted_bytes: sum("wasted_bytes"), index_bytes: 1048576, resident_bytes: 71303168, swapped_bytes: 0, items: sum("items"), free_pages: 3 },
