@@ -41,15 +41,16 @@ function swatch({ tone, dash, isBlock }) {
 
 /**
  * Makes the rows of `body` those of `list`, in order, by key: a row that stays is changed and not replaced. `make` gives a row with a
- * property `update`, which gets the entry.
+ * property `update`, which gets the entry, its place, and `scale`, what all rows are measured by. A row outlives the call that made it,
+ * so `make` must not look at anything of this moment.
  */
-function keepRows(body, list, keyOf, make) {
+function keepRows(body, list, keyOf, make, scale) {
     const known = body.rowsByKey ?? new Map();
     const next = new Map();
     list.forEach((entry, at) => {
         const key = keyOf(entry);
         const row = known.get(key) ?? make();
-        row.update(entry, at);
+        row.update(entry, at, scale);
         next.set(key, row);
         if (body.children[at] !== row) body.insertBefore(row, body.children[at] ?? null);
     });
@@ -63,7 +64,7 @@ function tableRow(cells, fill) {
         class: kind, role: isHead ? "rowheader" : "cell", "data-heading": heading, ...(isHead ? { scope: "row" } : {}),
     }));
     const row = element("tr", { role: "row" }, ...nodes);
-    row.update = (entry, at) => fill(nodes, entry, at);
+    row.update = (entry, at, scale) => fill(nodes, entry, scale);
     return row;
 }
 

@@ -232,11 +232,11 @@ function showClasses(classes) {
             { heading: "Wasted", kind: "num" },
             { heading: "Evicted", kind: "num" },
             { heading: "Oldest", kind: "num" },
-        ], (cells, one) => {
+        ], (cells, one, most) => {
             setText(cells[0], String(one.class));
             setText(cells[1], bytes(one.chunk_bytes));
             setText(cells[2], count(one.items));
-            parts.show([one.items_bytes, one.wasted_bytes, one.free_bytes].map((value) => value / widest));
+            parts.show([one.items_bytes, one.wasted_bytes, one.free_bytes].map((value) => value / most));
             setText(cells[4], bytes(one.pages_bytes));
             setText(cells[5], percent(shareOf(one.wasted_bytes, one.pages_bytes)));
             setText(cells[6], count(one.evictions));
@@ -247,7 +247,7 @@ function showClasses(classes) {
         });
         row.children[3].append(parts);
         return row;
-    });
+    }, widest);
 }
 
 // --- keys, commands, histograms, lists ----------------------------------------------------------------------------------------
@@ -261,17 +261,17 @@ function showHotKeys({ hot_keys: { names_shown: isNamed, keys } }) {
         const share = element("span", { class: "share-text" });
         const both = element("span", { class: "share-bar" }, part, share);
         const row = tableRow([{ heading: "Key", isHead: true, kind: "grow key" }, { heading: "Share", kind: "share" }, { heading: "Requests/s", kind: "num" }],
-            (cells, one) => {
+            (cells, one, largest) => {
                 setText(cells[0], one.key ?? `#${one.hash}`);
                 cells[0].title = one.key ?? "";
                 cells[0].classList.toggle("is-hidden-name", one.key === null);
-                part.show([one.share / most]);
+                part.show([one.share / largest]);
                 setText(share, percent(one.share));
                 setText(cells[2], rate(one.per_second));
             });
         row.children[1].append(both);
         return row;
-    });
+    }, most);
 }
 
 /** Where a latency stands between 1 µs and 1 s, from 0 to 1. */
@@ -322,7 +322,7 @@ function showHistogram(list, bars) {
         const foot = element("span", { class: "foot", "aria-hidden": "true" });
         const text = element("span", { class: "unseen" });
         const item = element("li", {}, top, column, foot, text);
-        item.update = (one, at) => {
+        item.update = (one, at, { most, all, every }) => {
             fill.style.height = one.value > 0 ? `${Math.max(1.5, (one.value / most) * 100).toFixed(1)}%` : "0";
             setText(foot, at % every === 0 || one.isAlways ? one.short : "");
             setText(top, one.value > 0 ? percent(one.value / all) : "");
@@ -330,7 +330,7 @@ function showHistogram(list, bars) {
             setText(text, item.title);
         };
         return item;
-    });
+    }, { most, all, every });
     list.hidden = all === 0;
     return all;
 }
