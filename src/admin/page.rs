@@ -55,7 +55,15 @@ mod tests {
 
     #[test]
     fn what_the_daemon_says_is_never_read_as_markup() {
-        check_absent(&["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "DOMParser", "setHTML"]);
+        check_absent(&[
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "DOMParser",
+            "setHTML",
+        ]);
     }
 
     #[test]
