@@ -222,7 +222,7 @@ fn units_are_sound() {
             assert!(line.starts_with('[') || line.contains('='), "{name}: {line}");
         }
         if name.ends_with(".service") {
-            for needed in ["Type=notify", "WatchdogSec=", "ExecReload=/bin/kill -HUP $MAINPID", "NoNewPrivileges=true"]
+            for needed in ["Type=notify", "WatchdogSec=", "ExecReload=+/bin/kill -HUP $MAINPID", "NoNewPrivileges=true"]
             {
                 assert!(text.lines().any(|line| line.starts_with(needed)), "{name}: {needed}");
             }
