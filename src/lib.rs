@@ -24,7 +24,8 @@
 //! 1. [`net`]'s worker wakes, reads a ready socket into its shared buffer and hands the bytes to the connection's
 //!    [`command::Session`].
 //! 2. The session asks [`protocol`] to parse one request out of the bytes.
-//! 3. [`command`] gives the request its meaning by one visit to the key's partition in [`store`].
+//! 3. [`command`] gives the request its meaning by one visit to the key's partition in [`store`]; gets or sets in a row
+//!    share the visits to the partitions they need.
 //! 4. The reply is written to the connection's [`command::Output`]; the worker sends it at the end of
 //!    the turn, or a few turns later together with others.
 //!
