@@ -11,7 +11,7 @@ use super::ids::ItemId;
 use super::item;
 use super::lru::Segment;
 use super::lru::policy::{Policy, Preparation};
-use super::partition::Partition;
+use super::partition::{Partition, Shared};
 use super::slab::regions::Part;
 
 /// A span's bytes over this, or over a larger slot's, is how many items may be evicted whose memory does not help yet
@@ -145,13 +145,22 @@ impl Partition {
         Some(part)
     }
 
+    /// Takes page budget for a class, out of free chunks of large values if there is no other. After the limit was lowered
+    /// more than `bytes` of those may have to go.
     fn take_budget(&self, class: usize, bytes: usize) -> bool {
-        let shared = &self.shared;
-        shared.budget.take(class, bytes)
-            || (match self.is_elastic() {
-                true => shared.chunks.release_any(bytes),
-                false => shared.chunks.release_free(class, bytes),
-            } && shared.budget.take(class, bytes))
+        let Shared { budget, chunks, .. } = &*self.shared;
+        if budget.take(class, bytes) {
+            return true;
+        }
+        if !self.is_elastic() {
+            return chunks.release_free(class, bytes) && budget.take(class, bytes);
+        }
+        while chunks.release_any(bytes) {
+            if budget.take(class, bytes) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Frees one item of a class: a dead one at COLD's tail, else the oldest. False when there is none (or evictions are
