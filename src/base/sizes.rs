@@ -9,6 +9,19 @@ pub const CLASSES_MAX: u32 = 64;
 /// memcached's item header, without the optional CAS id.
 pub const ITEM_HEADER_BYTES: usize = 48;
 
+/// Largest item there can be, whatever `-I` says (memcached's `ITEM_SIZE_MAX_UPPER_LIMIT`).
+pub const ITEM_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// Bytes of a worker's read buffer: the most that is read from a connection at once.
+pub const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// memcached's read buffer (`READ_BUFFER_SIZE`): the unit of `read_buf_mem_limit`, and what a packet's header, extras and
+/// key have to fit.
+pub const MEMCACHED_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Descriptors that memcached reckons for each thread besides connections.
+pub const DESCRIPTORS_PER_THREAD: usize = 5;
+
 /// Largest `<bytes>` a text storage command may announce (`INT_MAX - 2`).
 pub const VALUE_BYTES_MAX: usize = 2_147_483_645;
 

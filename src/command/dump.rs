@@ -10,7 +10,7 @@ use crate::base::key::uri_encode;
 use crate::protocol::text::base64;
 use crate::store::{DumpCursor, ItemView};
 
-use super::output::Output;
+use super::output::{LINES_BYTES_MAX, Output};
 use super::service::Context;
 
 /// What a dump writes about each item.
@@ -33,8 +33,6 @@ pub struct Dump {
     is_begun: bool,
 }
 
-/// Queued bytes above which a step adds nothing.
-const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Items asked for in one visit to the store.
 const VISIT_ITEMS_MAX: usize = 64;
 /// Visits to the store in one step; bounds a step through empty regions.
@@ -62,7 +60,7 @@ impl Dump {
                 });
                 return true;
             };
-            if output.pending() >= OUTPUT_BYTES_MAX {
+            if output.pending() >= LINES_BYTES_MAX {
                 return false;
             }
             let out = output.bytes();
@@ -203,10 +201,10 @@ mod tests {
         fixture.set(b"foo", b"bar", 0, 0, false);
         let mut dump = Dump::new(Format::MetaGets, u64::MAX);
         let mut output = Output::new();
-        output.push(&[0; OUTPUT_BYTES_MAX]);
+        output.push(&[0; LINES_BYTES_MAX]);
         assert!(!fixture.with(|context| dump.step(&mut output, context)));
         assert!(!fixture.with(|context| dump.step(&mut output, context)));
-        assert_eq!(output.pending(), OUTPUT_BYTES_MAX + 4);
+        assert_eq!(output.pending(), LINES_BYTES_MAX + 4);
         output.clear();
         assert!(fixture.with(|context| dump.step(&mut output, context)));
         assert_eq!(text(&mut output), "mg foo\r\nEN\r\n");

@@ -15,6 +15,12 @@ use std::io::IoSlice;
 use crate::base::sync::Arc;
 use crate::store::value::{Chunk, LargeValue, Value};
 
+/// Waiting bytes above which a connection's requests are not executed until some are sent.
+pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// Waiting bytes above which a dump or a watcher adds no lines.
+pub const LINES_BYTES_MAX: usize = 64 * 1024;
+
 /// A part of a large value that goes out after the first `at` bytes of the buffer.
 #[derive(Debug)]
 struct Insert {

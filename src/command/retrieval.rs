@@ -14,9 +14,8 @@ use crate::store::value::Value;
 use crate::store::{BATCH_KEYS, Entry, ItemView};
 
 use super::batch::Batch;
-use super::output::Output;
+use super::output::{OUTPUT_BYTES_MAX, Output};
 use super::service::{Context, Service};
-use super::session::OUTPUT_BYTES_MAX;
 use super::verbose;
 
 /// A plain get.

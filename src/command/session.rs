@@ -24,7 +24,7 @@ use super::binary::BinaryState;
 use super::dump::Dump;
 use super::login::{Login, Method};
 use super::observe::Framing;
-use super::output::{Mark, Output};
+use super::output::{Mark, OUTPUT_BYTES_MAX, Output};
 use super::retrieval::{self, Answered, Looked, Lookup};
 use super::service::{Context, ProtocolChoice, Service};
 use super::sets;
@@ -32,9 +32,6 @@ use super::storage::LargeStore;
 use super::text::{self, Line, Step};
 use super::verbose;
 use super::watch::Watching;
-
-/// Reply bytes above which a session does nothing more until some are sent.
-pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
 /// Steps of a dump in one turn.
 const DUMP_STEPS_PER_TURN_MAX: usize = 8;

@@ -7,7 +7,7 @@
 use crate::protocol::text::line::is_keyword;
 use crate::stats::events::{Subscription, class};
 
-use super::output::Output;
+use super::output::{LINES_BYTES_MAX, Output};
 use super::service::Context;
 
 /// Words after `watch` in the order in which abbreviations are tried. The proxy's classes are accepted as memcached
@@ -25,9 +25,6 @@ const CLASSES: [(&str, u32); 10] = [
     ("deletions", class::DELETIONS),
 ];
 
-/// Queued bytes above which no more lines are added to a connection's output.
-const OUTPUT_BYTES_MAX: usize = 64 * 1024;
-
 /// A connection that watches. Dropping it ends the watch.
 #[derive(Debug)]
 pub struct Watching {
@@ -37,7 +34,7 @@ pub struct Watching {
 impl Watching {
     /// Queues the lines that are waiting, if the client keeps up with what was queued before.
     pub fn drain(&mut self, output: &mut Output) {
-        if output.pending() < OUTPUT_BYTES_MAX {
+        if output.pending() < LINES_BYTES_MAX {
             self.subscription.drain_to(output.bytes());
         }
     }
@@ -131,7 +128,7 @@ mod tests {
         let fixture = Fixture::new();
         let mut output = Output::new();
         let mut watching = fixture.with(|context| execute(&[b"watch"], &mut output, context)).unwrap();
-        output.push(&[0; OUTPUT_BYTES_MAX]);
+        output.push(&[0; LINES_BYTES_MAX]);
         let events = &fixture.service.events;
         events.emit(class::FETCHERS, |line| line.extend_from_slice(b"x"));
         watching.drain(&mut output);

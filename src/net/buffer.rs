@@ -6,11 +6,12 @@
 //! ```
 //! Both come from a worker's [`Pool`] and go back to it when empty, so that a warm connection does not allocate and a
 //! thousand idle ones hold nothing. The pool also counts the tails in use, which is what `read_buf_mem_limit` bounds.
+//!
+//! Only the line of a multiget makes a tail longer than [`TAIL_BYTES_KEPT`]. Such tails together are bounded, too: a client
+//! that opens many connections and ends no line would otherwise hold a multiple of `-m`.
 
+use crate::base::sizes::READ_BUFFER_BYTES;
 use crate::command::Output;
-
-/// Bytes of a worker's read buffer: the most that is read from a connection at once.
-pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Most a connection may keep unparsed; a session that asks for more is closed. Large values do not count: they are
 /// read to where they belong.
@@ -22,6 +23,8 @@ pub struct Tail {
     bytes: Vec<u8>,
     /// start < bytes.len(), or both are 0
     start: usize,
+    /// The capacity that the pool counts as that of a long tail; 0 while it is none.
+    long_bytes: usize,
 }
 
 impl Tail {
@@ -56,6 +59,7 @@ impl Tail {
     pub fn clear(&mut self, pool: &mut Pool) {
         self.start = 0;
         if self.bytes.capacity() > 0 {
+            pool.long_bytes -= std::mem::take(&mut self.long_bytes);
             pool.give_tail(std::mem::take(&mut self.bytes));
         }
     }
@@ -76,7 +80,35 @@ impl Tail {
             self.bytes.drain(..self.start);
             self.start = 0;
         }
+        if !self.reserve(bytes.len(), pool) {
+            return false;
+        }
         self.bytes.extend_from_slice(bytes);
+        true
+    }
+
+    /// Makes room for `count` more bytes; false when that makes a long tail for which nothing is left.
+    #[inline]
+    fn reserve(&mut self, count: usize, pool: &mut Pool) -> bool {
+        let wanted = self.bytes.len() + count;
+        wanted <= self.bytes.capacity() || self.grow(wanted, pool)
+    }
+
+    #[cold]
+    fn grow(&mut self, wanted: usize, pool: &mut Pool) -> bool {
+        let doubled = self.bytes.capacity().saturating_mul(2).min(self.bytes.capacity() + GROWTH_BYTES_MAX);
+        // Only who needs it is counted.
+        let capacity =
+            if wanted > TAIL_BYTES_KEPT { wanted.max(doubled) } else { doubled.clamp(wanted, TAIL_BYTES_KEPT) };
+        if capacity > TAIL_BYTES_KEPT {
+            let more = capacity - self.long_bytes;
+            if pool.long_bytes + more > LONG_TAILS_BYTES_MAX {
+                return false;
+            }
+            pool.long_bytes += more;
+            self.long_bytes = capacity;
+        }
+        self.bytes.reserve_exact(capacity - self.bytes.len());
         true
     }
 
@@ -92,17 +124,20 @@ impl Tail {
         self.append(bytes, pool)
     }
 
-    /// Room for at least `count` more bytes at the end, to be read into; follow with [`Tail::trim`]. Only for tails
-    /// that are not empty.
-    pub fn extend_space(&mut self, count: usize) -> &mut [u8] {
+    /// Room for `count` more bytes at the end, to be read into; follow with [`Tail::trim`]. Only for tails that are not
+    /// empty. `None` as with [`Tail::append`].
+    pub fn extend_space(&mut self, count: usize, pool: &mut Pool) -> Option<&mut [u8]> {
         debug_assert!(!self.is_empty());
         if self.start > 0 {
             self.bytes.drain(..self.start);
             self.start = 0;
         }
+        if !self.reserve(count, pool) {
+            return None;
+        }
         let length = self.bytes.len();
         self.bytes.resize(length + count, 0);
-        &mut self.bytes[length..]
+        Some(&mut self.bytes[length..])
     }
 
     /// Drops `count` bytes from the end: what [`Tail::extend_space`] offered and was not filled.
@@ -123,12 +158,14 @@ pub struct Pool {
     tails_in_use: usize,
     /// 0 is unlimited.
     tails_max: usize,
+    /// Capacity of the long tails in use: long_bytes <= [`LONG_TAILS_BYTES_MAX`]
+    long_bytes: usize,
 }
 
 impl Pool {
     /// A pool that lends at most `tails_max` tails, 0 for any number.
     pub fn new(tails_max: usize) -> Self {
-        Self { tails: Vec::new(), outputs: Vec::new(), tails_in_use: 0, tails_max }
+        Self { tails: Vec::new(), outputs: Vec::new(), tails_in_use: 0, tails_max, long_bytes: 0 }
     }
 
     fn tail(&mut self) -> Option<Vec<u8>> {
@@ -167,8 +204,12 @@ impl Pool {
 
 /// What a fresh tail can hold before it grows: memcached's line limit.
 const TAIL_BYTES_FIRST: usize = 2048;
-/// Larger tails are freed rather than kept.
+/// Larger tails are freed rather than kept, and counted.
 const TAIL_BYTES_KEPT: usize = READ_BUFFER_BYTES;
+/// Capacity of all longer tails of a worker: seven of the longest lines that there may be.
+const LONG_TAILS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most that a tail grows by beyond what it has to.
+const GROWTH_BYTES_MAX: usize = 1024 * 1024;
 /// Larger reply buffers are freed rather than kept.
 const OUTPUT_BYTES_KEPT: usize = 64 * 1024;
 /// Spare tails and reply queues of a worker, each.
@@ -198,7 +239,7 @@ mod tests {
         let mut tail = Tail::default();
         assert!(tail.append(b"abc", &mut pool));
         tail.consume(1, &mut pool);
-        tail.extend_space(4)[..2].copy_from_slice(b"xy");
+        tail.extend_space(4, &mut pool).expect("room")[..2].copy_from_slice(b"xy");
         tail.trim(2);
         assert_eq!(tail.bytes(), b"bcxy");
         assert!(tail.replace(b"z", &mut pool));
@@ -225,6 +266,43 @@ mod tests {
         assert!(tail.append(b"", &mut pool));
         assert!(tail.replace(b"", &mut pool));
         assert_eq!(pool.tails_in_use, 0);
+    }
+
+    /// A hundred unfinished multigets of 8 MiB held 770 MB in a cache of `-m 64`.
+    #[test]
+    fn long_tails_are_bounded_together() {
+        let mut pool = Pool::new(0);
+        let line = vec![b'k'; 8 * 1024 * 1024 - READ_BUFFER_BYTES];
+        let mut tails: Vec<Tail> = Vec::new();
+        while {
+            tails.push(Tail::default());
+            tails.last_mut().expect("a tail").append(&line, &mut pool)
+        } {
+            assert!(pool.long_bytes <= LONG_TAILS_BYTES_MAX);
+        }
+        assert_eq!(tails.len(), 9);
+        // Those that have begun go on within what is left, and short ones are not concerned.
+        assert!(tails[0].extend_space(READ_BUFFER_BYTES, &mut pool).is_none());
+        assert!(tails[8].append(&line[..TAIL_BYTES_KEPT], &mut pool));
+        tails[1].clear(&mut pool);
+        assert!(tails[0].extend_space(READ_BUFFER_BYTES, &mut pool).is_some());
+        for tail in &mut tails {
+            tail.clear(&mut pool);
+        }
+        assert_eq!((pool.long_bytes, pool.tails_in_use), (0, 0));
+    }
+
+    #[test]
+    fn a_tail_grows_in_bounded_steps() {
+        let mut pool = Pool::new(0);
+        let mut tail = Tail::default();
+        while tail.len() < 8 * 1024 * 1024 {
+            assert!(tail.append(&[b'k'; 1000], &mut pool));
+            assert!(tail.bytes.capacity() <= tail.len() * 2 || tail.bytes.capacity() <= TAIL_BYTES_FIRST);
+            assert!(tail.bytes.capacity() <= tail.len() + GROWTH_BYTES_MAX);
+        }
+        tail.clear(&mut pool);
+        assert_eq!(pool.long_bytes, 0);
     }
 
     #[test]

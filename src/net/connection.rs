@@ -14,6 +14,7 @@
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 
+use crate::base::sizes::READ_BUFFER_BYTES;
 use crate::base::sync::{Arc, Ordering};
 use crate::base::time::Now;
 use crate::command::service::{Context, Scratch, Service, Wake};
@@ -21,7 +22,7 @@ use crate::command::{CloseReason, Next, Output, Progress, Session};
 use crate::stats::connections::{ConnectionEntry, ConnectionState};
 
 use super::address::Peer;
-use super::buffer::{Pool, READ_BUFFER_BYTES, TAIL_BYTES_MAX, Tail};
+use super::buffer::{Pool, TAIL_BYTES_MAX, Tail};
 use super::inbox::NewConnection;
 use super::sampler::Sampler;
 use super::stream::Stream;
@@ -327,9 +328,12 @@ impl Connection {
         }
     }
 
-    /// Reads to the end of a large tail, which is then parsed where it is.
+    /// Reads to the end of a large tail, which is then parsed where it is. Fails when there may be no more of it.
     fn read_to_tail(&mut self, tools: &mut Tools<'_>) -> Read {
-        let space = self.tail.extend_space(READ_BUFFER_BYTES);
+        let Some(space) = self.tail.extend_space(READ_BUFFER_BYTES, tools.pool) else {
+            self.note_keeping(false, tools);
+            return Read::Failed;
+        };
         let result = self.stream.read(space, tools.tls);
         let read = self.note_read(result, READ_BUFFER_BYTES, tools.service, tools.worker);
         let count = match read {

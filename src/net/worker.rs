@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 use slab::Slab;
 
+use crate::base::sizes::READ_BUFFER_BYTES;
 use crate::base::sync::Arc;
 use crate::base::time::Now;
 use crate::command::service::Scratch;
@@ -21,7 +22,7 @@ use crate::command::{CloseReason, Service};
 use crate::stats::connections::ConnectionState;
 use crate::stats::events::{class, connection_closed, connection_opened};
 
-use super::buffer::{Pool, READ_BUFFER_BYTES};
+use super::buffer::Pool;
 use super::connection::{Connection, Tools, Verdict};
 use super::inbox::Inbox;
 use super::sampler::Sampler;

@@ -2,7 +2,7 @@
 //!
 //! The order matters where a command line breaks two rules: the exit code and the message are those of the first.
 
-use crate::base::sizes::CLASSES_MAX;
+use crate::base::sizes::{CLASSES_MAX, ITEM_BYTES_MAX};
 
 use super::admin;
 use super::draft::Draft;
@@ -61,7 +61,7 @@ fn check_sizes(draft: &mut Draft) -> Result<(), Failure> {
     if u64::from(item_max.unsigned_abs()) > memory_bytes / 2 {
         return usage("Cannot set item size limit higher than 1/2 of memory max.");
     }
-    if item_max > 1024 * 1024 * 1024 {
+    if item_max > ITEM_BYTES_MAX as i32 {
         return usage("Cannot set item size limit higher than a gigabyte.");
     }
     if item_max > 1024 * 1024 && !draft.slab_chunk_max_is_given {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::base::sizes::MEMCACHED_BUFFER_BYTES;
 use crate::command::service::ProtocolChoice;
 use crate::net::tls;
 use crate::net::tls::identities::{File, KeyFormat, Policy, Verification};
@@ -13,9 +14,6 @@ use crate::{admin, command, store};
 use super::config::{Config, HUGE_PAGES_LIMIT_MIN, ListenItem, UnixSocket, absolute, partitions};
 use super::logins::LoginConfig;
 use super::privileges;
-
-/// memcached's read buffer: the unit of `read_buf_mem_limit`.
-const READ_BUFFER_BYTES: u64 = 16 * 1024;
 
 impl From<&Options> for Config {
     fn from(options: &Options) -> Self {
@@ -215,7 +213,7 @@ fn command_config(options: &Options) -> command::Config {
         threads,
         requests_per_event: options.requests_per_event,
         idle_timeout_seconds: options.idle_timeout_seconds,
-        read_buffers_max: match options.read_buffer_limit_bytes / threads as u64 / READ_BUFFER_BYTES {
+        read_buffers_max: match options.read_buffer_limit_bytes / threads as u64 / MEMCACHED_BUFFER_BYTES as u64 {
             0 if options.read_buffer_limit_bytes > 0 => 1,
             count => count as usize,
         },

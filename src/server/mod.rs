@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::admin;
+use crate::base::sizes::DESCRIPTORS_PER_THREAD;
 use crate::base::sync::{Arc, AtomicU8, AtomicU32, CachePadded};
 use crate::command::login::Logins;
 use crate::command::service::Certificates;
@@ -456,8 +457,6 @@ fn open_endpoint(service: &Service, endpoint: UdpEndpoint, reply_factor: u32) ->
     Endpoint::new(endpoint.socket, endpoint.protocol, reply_factor, entry)
 }
 
-/// What memcached counts for each thread besides connections.
-const DESCRIPTORS_PER_THREAD: usize = 5;
 /// How long the acceptor may take to stop the workers.
 const ACCEPTOR_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long threads may take to finish when the cache is to be kept.

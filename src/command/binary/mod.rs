@@ -26,6 +26,7 @@ mod testing;
 mod tests;
 
 use crate::base::key::KEY_BYTES_MAX;
+use crate::base::sizes::{ITEM_BYTES_MAX, MEMCACHED_BUFFER_BYTES};
 use crate::protocol::binary::header::{self, HEADER_BYTES, Header, Parsed};
 use crate::protocol::binary::opcode::{Command, Opcode};
 use crate::protocol::binary::reply::{Echo, Status, push_error, push_value};
@@ -33,20 +34,11 @@ use crate::stats::connections::ConnectionState;
 use crate::store::BATCH_KEYS;
 
 use super::login::failures::{self, Cause};
-use super::output::Output;
+use super::output::{OUTPUT_BYTES_MAX, Output};
 use super::service::Context;
 use super::session::{CloseReason, Next, Progress};
 use sasl::Sasl;
 use storage::Receiving;
-
-/// Header, extras and key must fit memcached's read buffer.
-const PREFIX_BYTES_MAX: usize = 16_384;
-
-/// Largest body (memcached's `ITEM_SIZE_MAX_UPPER_LIMIT`).
-const BODY_BYTES_MAX: usize = 1 << 30;
-
-/// Reply bytes after which a turn ends although requests are left.
-const OUTPUT_BYTES_MAX: usize = 1 << 20;
 
 /// Where the conversation stands.
 #[derive(Default, Debug)]
@@ -146,7 +138,7 @@ impl BinaryState {
                 Outcome::Stopped(next) => return Progress { consumed, next },
                 Outcome::Answered => {
                     requests_left = requests_left.saturating_sub(1);
-                    let is_used_up = requests_left == 0 || output.pending() > OUTPUT_BYTES_MAX;
+                    let is_used_up = requests_left == 0 || output.pending() >= OUTPUT_BYTES_MAX;
                     if is_used_up && consumed < input.len() {
                         context.counters().conn_yields.add(1);
                         return Progress { consumed, next: Next::Yield };
@@ -209,17 +201,17 @@ impl BinaryState {
         };
         let prefix_bytes = header.prefix_bytes();
         let Some((prefix, rest)) = input.split_at_checked(prefix_bytes) else {
-            if prefix_bytes <= PREFIX_BYTES_MAX {
+            if prefix_bytes <= MEMCACHED_BUFFER_BYTES {
                 return Step::wait(prefix_bytes);
             }
             // memcached sees this when its buffer is full.
-            return if input.len() < PREFIX_BYTES_MAX {
-                Step::wait(PREFIX_BYTES_MAX)
+            return if input.len() < MEMCACHED_BUFFER_BYTES {
+                Step::wait(MEMCACHED_BUFFER_BYTES)
             } else {
                 Step::stop(0, Next::Close(CloseReason::Error))
             };
         };
-        if prefix_bytes > PREFIX_BYTES_MAX {
+        if prefix_bytes > MEMCACHED_BUFFER_BYTES {
             return Step::stop(0, Next::Close(CloseReason::Error));
         }
         if !output.begin_reply() {
@@ -230,7 +222,7 @@ impl BinaryState {
         let Some(value_bytes) = header.value_bytes() else {
             return Step::break_off(prefix_bytes, echo, Status::UnknownCommand, output);
         };
-        if header.body_bytes > BODY_BYTES_MAX {
+        if header.body_bytes > ITEM_BYTES_MAX {
             return Step::break_off(prefix_bytes, echo, Status::InvalidArguments, output);
         }
         if !self.is_allowed(header.opcode) {

@@ -8,6 +8,7 @@
 //! As in memcached all failures of one batch of input are answered by one line, the last; a line below six bytes and
 //! more than 2048 bytes without a line end close the connection.
 
+use crate::protocol::text::line::UNFINISHED_BYTES_MAX;
 use crate::protocol::text::number::strict_u32;
 
 use super::super::output::Output;
@@ -21,8 +22,6 @@ use super::{Answer, Ticket};
 const INPUT_BYTES_MIN: usize = 3;
 /// Fewest bytes of a line before its line feed.
 const LINE_BYTES_MIN: usize = 6;
-/// Bytes after which a line must have ended.
-const LINE_BYTES_MAX: usize = 2048;
 /// Largest `user password`.
 const DATA_BYTES_MAX: u32 = 16384;
 
@@ -104,7 +103,7 @@ impl Login {
             return Step::Wait { bytes: 0 };
         }
         let Some(end) = memchr::memchr(b'\n', input) else {
-            return if input.len() > LINE_BYTES_MAX { Step::Close } else { Step::Wait { bytes: 0 } };
+            return if input.len() > UNFINISHED_BYTES_MAX { Step::Close } else { Step::Wait { bytes: 0 } };
         };
         let line = input.get(..end).unwrap_or_default();
         if line.len() < LINE_BYTES_MIN {
@@ -263,8 +262,8 @@ mod tests {
         check(b"ab\n", "", 0, CLOSE);
         check(b"abcd\r\n", "", 0, CLOSE);
         check(b" set x 0 0 4\r\nu pw\r\n", "CLIENT_ERROR unauthenticated\r\n", 14, CLOSE);
-        check(&[b'x'; LINE_BYTES_MAX], "", 0, MORE);
-        check(&[b'x'; LINE_BYTES_MAX + 1], "", 0, CLOSE);
+        check(&[b'x'; UNFINISHED_BYTES_MAX], "", 0, MORE);
+        check(&[b'x'; UNFINISHED_BYTES_MAX + 1], "", 0, CLOSE);
     }
 
     #[test]

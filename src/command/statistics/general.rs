@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::base::sizes::{DESCRIPTORS_PER_THREAD, MEMCACHED_BUFFER_BYTES, READ_BUFFER_BYTES};
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::stats::connections::ConnectionTable;
 use crate::stats::counters::WorkerTotals;
@@ -245,12 +246,6 @@ impl From<&AtomicU64> for Value {
 
 /// `uptime` counts from here on the coarse clock, as in memcached.
 const UPTIME_ZERO_SECONDS: u32 = 60;
-/// Bytes of the one read buffer that a worker shares among its connections.
-const READ_BUFFER_BYTES: u64 = 64 * 1024;
-/// memcached allocates replies in bundles of [`REPLIES_PER_BUFFER`], each of so many bytes.
-const BUNDLE_BYTES: u64 = 16 * 1024;
-/// Descriptors that memcached reckons for each thread.
-const RESERVED_DESCRIPTORS: u64 = 5;
 
 /// Declares the rows: name, unit, condition, help text and how the value is read.
 macro_rules! statistics {
@@ -285,16 +280,17 @@ statistics! {
     response_obj_oom Count Always "Connections closed for want of reply memory."
         |facts| facts.workers.response_obj_oom;
     response_obj_count Gauge Always "Replies waiting to be sent, this one included." |facts| facts.replies();
-    // Replies live in their connections' queues; this is what memcached would allocate for as many.
+    // Replies live in their connections' queues; this is what memcached would allocate for as many, in bundles of
+    // `REPLIES_PER_BUFFER`.
     response_obj_bytes Bytes Always "Memory of waiting replies."
-        |facts| facts.replies().div_ceil(u64::from(REPLIES_PER_BUFFER)) * BUNDLE_BYTES;
+        |facts| facts.replies().div_ceil(u64::from(REPLIES_PER_BUFFER)) * MEMCACHED_BUFFER_BYTES as u64;
     // Each worker has one buffer that all its connections share, and it is always in use.
     read_buf_count Gauge Always "Read buffers." |facts| facts.threads();
-    read_buf_bytes Bytes Always "Bytes of all read buffers." |facts| facts.threads() * READ_BUFFER_BYTES;
+    read_buf_bytes Bytes Always "Bytes of all read buffers." |facts| facts.threads() * READ_BUFFER_BYTES as u64;
     read_buf_bytes_free Bytes Always "Bytes of unused read buffers." |_facts| 0u64;
     read_buf_oom Count Always "Connections closed for want of read buffers." |facts| facts.workers.read_buf_oom;
     // memcached's arithmetic; nothing is set aside here.
-    reserved_fds Gauge Always "Descriptors reckoned for internal use." |facts| facts.threads() * RESERVED_DESCRIPTORS;
+    reserved_fds Gauge Always "Descriptors reckoned for internal use." |facts| facts.threads() * DESCRIPTORS_PER_THREAD as u64;
     cmd_get Count Always "Keys looked up by get." |facts| facts.classes.get_hits() + facts.store.get_misses;
     cmd_set Count Always "Storage commands for which an item was made." |facts| facts.classes.cmd_set;
     cmd_flush Count Always "flush_all commands." |facts| facts.workers.cmd_flush;

@@ -1,5 +1,7 @@
 //! Replies of the classic text protocol, and the header of a value. Numbers are written without `fmt`.
 
+use crate::base::key::KEY_BYTES_MAX;
+
 /// Unknown command.
 pub const ERROR: &[u8] = b"ERROR\r\n";
 /// The line is not what the command takes.
@@ -38,7 +40,7 @@ pub const END: &[u8] = b"END\r\n";
 pub const META_NOOP: &[u8] = b"MN\r\n";
 
 /// Longest header of a value: the word, a key, flags, length, CAS id, spaces and line end.
-pub const VALUE_HEADER_BYTES_MAX: usize = 6 + 250 + 1 + 10 + 1 + 10 + 1 + 20 + 2;
+pub const VALUE_HEADER_BYTES_MAX: usize = 6 + KEY_BYTES_MAX + 1 + 10 + 1 + 10 + 1 + 20 + 2;
 
 /// Writes `VALUE <key> <flags> <bytes>[ <cas>]` and the line end.
 pub fn value_header(key: &[u8], flags: u32, value_bytes: usize, cas: Option<u64>, out: &mut Vec<u8>) {

@@ -1,0 +1,227 @@
+//! `docs/limits.md` is what the code is: its values are those of the constants and of an empty command line, its tests
+//! exist, and no bound of the source is missing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use slabstash::options::{Invocation, Parsed, parse, settings_report};
+
+/// A row of a table.
+struct Row {
+    limit: String,
+    value: String,
+    set_by: String,
+    tests: Option<String>,
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> Option<String> {
+    fs::read_to_string(path).ok()
+}
+
+/// The rows that have a value and what sets it: those of the first table and the last.
+fn rows() -> Vec<Row> {
+    let text = read(&root().join("docs/limits.md")).expect("docs/limits.md");
+    let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let rows: Vec<Row> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.contains("---"))
+        .map(cells)
+        .filter(|cells| cells.len() >= 5 && !cells[2].is_empty() && !["Value", "At most"].contains(&cells[2].as_str()))
+        .map(|cells| Row {
+            limit: cells[1].clone(),
+            value: cells[2].clone(),
+            set_by: cells[3].clone(),
+            tests: (cells.len() == 7).then(|| cells[5].clone()),
+        })
+        .collect();
+    assert!(rows.len() > 100, "{} rows", rows.len());
+    rows
+}
+
+/// What stands between backquotes.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// A value in the smallest unit: bytes, milliseconds, or as it is.
+fn number_of(value: &str) -> Option<u64> {
+    let mut words = value.split([' ', ',']);
+    let number: u64 = words.next()?.parse().ok()?;
+    let factor = match words.next() {
+        Some("KiB") => 1 << 10,
+        Some("MiB") => 1 << 20,
+        Some("GiB") => 1 << 30,
+        Some("s") => 1000,
+        _ => 1,
+    };
+    Some(number * factor)
+}
+
+/// The file of a constant by its path, and its name.
+fn place_of(path: &str) -> Option<(PathBuf, &str)> {
+    let (module, name) = path.rsplit_once("::")?;
+    let is_constant =
+        name.chars().all(|letter| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_');
+    let folder = root().join("src").join(module.replace("::", "/"));
+    let file = [folder.with_extension("rs"), folder.join("mod.rs")].into_iter().find(|file| file.exists())?;
+    is_constant.then_some((file, name))
+}
+
+/// The type and the text of a constant.
+fn constant(source: &str, name: &str) -> Option<(String, String)> {
+    let start = source.find(&format!("const {name}: "))?;
+    let (declared, text) = source[start..].split_once(';')?.0.split_once('=')?;
+    Some((declared.rsplit(' ').nth(1)?.to_owned(), text.trim().to_owned()))
+}
+
+/// The value of a constant's text: sums of products of numbers and of other constants, shifts, and durations.
+fn evaluate(text: &str, source: &str) -> Option<u64> {
+    if let Some(rest) = text.strip_prefix("Duration::from_") {
+        let (unit, number) = rest.strip_suffix(')')?.split_once('(')?;
+        return Some(number.parse::<u64>().ok()? * if unit == "secs" { 1000 } else { 1 });
+    }
+    if let Some((left, right)) = text.split_once(" << ") {
+        return Some(evaluate(left, source)? << evaluate(right, source)?);
+    }
+    if let Some((left, right)) = text.split_once(" + ") {
+        return Some(evaluate(left, source)? + evaluate(right, source)?);
+    }
+    if let Some((left, right)) = text.split_once(" - ") {
+        return Some(evaluate(left, source)? - evaluate(right, source)?);
+    }
+    if let Some((left, right)) = text.split_once(" * ") {
+        return Some(evaluate(left, source)? * evaluate(right, source)?);
+    }
+    if text == "u8::MAX as usize" {
+        return Some(u64::from(u8::MAX));
+    }
+    let number = text.replace('_', "");
+    number.parse().ok().or_else(|| {
+        let base = || read(&root().join("src/base/key.rs"));
+        let (_, text) = constant(source, text).or_else(|| constant(&base()?, text))?;
+        evaluate(&text, source)
+    })
+}
+
+#[test]
+fn values_are_those_of_the_source() {
+    let mut wrong = Vec::new();
+    let mut checked = 0;
+    for row in rows() {
+        for (file, name) in quoted(&row.set_by).into_iter().filter_map(place_of) {
+            let source = read(&file).expect("readable source");
+            let Some((kind, text)) = constant(&source, name) else {
+                wrong.push(format!("{}: there is no {name} in {}", row.limit, file.display()));
+                continue;
+            };
+            let Some(value) = evaluate(&text, &source) else {
+                wrong.push(format!("{}: {name} = {text} is not understood", row.limit));
+                continue;
+            };
+            let is_seconds = kind != "Duration" && row.value.ends_with(" s");
+            let value = if is_seconds { value * 1000 } else { value };
+            checked += 1;
+            if number_of(&row.value) != Some(value) {
+                wrong.push(format!("{}: {} is {name} = {value}", row.limit, row.value));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(checked > 100, "{checked} constants");
+}
+
+#[test]
+fn values_are_those_of_an_empty_command_line() {
+    let invocation = Invocation { program: "slabstash".into(), core_count: 4, ..Invocation::default() };
+    let Ok(Parsed::Run(options)) = parse(&invocation) else { panic!("an empty command line runs") };
+    let settings = settings_report(&options);
+    let mut checked = 0;
+    for row in rows().iter().filter(|row| row.set_by.ends_with("`)")) {
+        let name = quoted(&row.set_by)[1];
+        let (_, value) = settings.iter().find(|(setting, _)| *setting == name).expect(name);
+        assert_eq!(number_of(&row.value), value.parse().ok(), "{}: {} is {name} {value}", row.limit, row.value);
+        checked += 1;
+    }
+    assert!(checked >= 10, "{checked} options");
+}
+
+#[test]
+fn tests_exist() {
+    let tests = root().join("protocol-tests");
+    let mut wrong = Vec::new();
+    for row in rows() {
+        let Some(cell) = row.tests else { continue };
+        let named = quoted(&cell);
+        if named.is_empty() {
+            wrong.push(format!("{}: no test", row.limit));
+        }
+        for test in named {
+            let (place, name) = test.split_once(": ").unwrap_or((test, ""));
+            // A name of one word is a function's; others are what a table of tests says.
+            let wanted = if name.contains([' ', '=']) { name.to_owned() } else { format!("fn {name}()") };
+            let is_there = if place.ends_with(".case") {
+                let text = read(&tests.join("cases").join(place)).unwrap_or_default();
+                text.lines().any(|line| line.strip_prefix("== ") == Some(name))
+            } else if place.ends_with(".rs") {
+                read(&root().join(place)).unwrap_or_default().contains(&wanted)
+            } else {
+                let file = tests.join("tests").join(place).with_extension("rs");
+                let folder = fs::read_dir(tests.join("tests").join(place)).into_iter().flatten();
+                let mut files = folder.filter_map(|entry| Some(entry.ok()?.path())).chain([file]);
+                files.any(|file| read(&file).unwrap_or_default().contains(&wanted))
+            };
+            if !is_there {
+                wrong.push(format!("{}: there is no {test}", row.limit));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What bounds the store's steps stands with the store, and the terminal's commands are clients.
+const OTHERS: [&str; 2] = ["store", "terminal"];
+
+/// Thresholds of warnings, which bound nothing.
+const NO_LIMITS: [&str; 1] = ["admin::warnings::CONNECTIONS_SHARE_MAX"];
+
+#[test]
+fn no_bound_is_missing() {
+    let named: Vec<String> =
+        rows().iter().flat_map(|row| quoted(&row.set_by).into_iter().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let mut missing = Vec::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("readable folder") {
+            let path = entry.expect("entry").path();
+            let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+            if path.is_dir() {
+                if !OTHERS.contains(&name) {
+                    folders.push(path);
+                }
+            } else if name.ends_with(".rs") && !name.contains("test") {
+                let module = path.strip_prefix(root().join("src")).expect("below src").with_extension("");
+                let module = module.display().to_string().replace('/', "::").trim_end_matches("::mod").to_owned();
+                let source = read(&path).expect("readable source");
+                let paths = bounds(&source).map(|name| format!("{module}::{name}"));
+                missing.extend(paths.filter(|path| !named.contains(path) && !NO_LIMITS.contains(&path.as_str())));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not in docs/limits.md: {}", missing.join(", "));
+}
+
+/// Names of constants that bound something, by how they end.
+fn bounds(source: &str) -> impl Iterator<Item = &str> {
+    let source = source.find("#[cfg(test)]\nmod tests {").map_or(source, |end| &source[..end]);
+    source.lines().filter_map(|line| {
+        let (before, rest) = line.trim_start().split_once("const ")?;
+        let name = rest.split_once(": ")?.0;
+        let is_bound = ["_MAX", "_MAX_32", "_MAX_64", "_PER_TURN", "_PER_POLL", "_TIMEOUT", "_TIMEOUT_SECONDS"];
+        ((before.is_empty() || before.starts_with("pub")) && is_bound.iter().any(|end| name.ends_with(end)))
+            .then_some(name)
+    })
+}
