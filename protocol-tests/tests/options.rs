@@ -1,6 +1,8 @@
 //! Command lines that memcached refuses: exit status, first line of what it says, and no socket before it says so.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -120,6 +122,49 @@ fn the_help_names_the_options_there_are() {
     }
 }
 
+/// `-vv` shows the packets of a binary conversation, as it shows the lines of one in text.
+#[test]
+fn verbose_shows_binary_conversations() {
+    let program = Program::from_environment().unwrap();
+    let port = free_port().unwrap();
+    let mut command = program.command();
+    command.args(["-vv", "-l", "127.0.0.1", "-U", "0", "-p", &port.to_string()]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + SECONDS_MAX;
+    let mut socket = loop {
+        match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
+            Ok(socket) => break socket,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    let mut get = [0; 27];
+    (get[0], get[3], get[11]) = (0x80, 3, 3);
+    get[24..].copy_from_slice(b"foo");
+    socket.write_all(&get).unwrap();
+    socket.read_exact(&mut [0; 24 + 9]).unwrap();
+    child.kill().unwrap();
+    let said = String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr).into_owned();
+    let choice = said.lines().find_map(|line| line.strip_suffix(": Client using the binary protocol"));
+    let descriptor = choice.unwrap_or_else(|| panic!("no binary client in\n{said}"));
+    let mut lines = said.lines();
+    for expected in [
+        "<{fd} Read binary protocol data:",
+        "<{fd}    0x80 0x00 0x00 0x03",
+        "<{fd}    0x00 0x00 0x00 0x00",
+        "<{fd}    0x00 0x00 0x00 0x03",
+        "<{fd} GET foo",
+        ">{fd} Writing an error: Not found",
+        ">{fd} Writing bin response:",
+        ">{fd}   0x81 0x00 0x00 0x00",
+        ">{fd}   0x00 0x00 0x00 0x01",
+        ">{fd}   0x00 0x00 0x00 0x09",
+    ] {
+        let line = expected.replace("{fd}", descriptor);
+        assert!(lines.any(|said| said == line), "no {line} in its place in\n{said}");
+    }
+}
+
 #[test]
 fn root_has_to_say_so() {
     if !is_root() {
@@ -147,7 +192,7 @@ fn the_table_has_no_row_twice() {
 fn run(mut command: Command) -> Option<Output> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + SECONDS_MAX;
     // What is printed here fits into a pipe, so nobody needs to read while waiting.
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
@@ -201,6 +246,9 @@ const fn row(options: &'static str, code: i32, message: &'static str) -> Row {
 const fn new_row(options: &'static str, code: i32, message: &'static str) -> Row {
     Row { needs: REFERENCE, options, code, message, or_message: None }
 }
+
+/// A server may take so long to start, or to refuse to.
+const SECONDS_MAX: Duration = Duration::from_secs(10);
 
 const NO_TLS: &str = "This server is not built with TLS support.";
 

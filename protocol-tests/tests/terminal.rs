@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use protocol_tests::case::Setting;
+use protocol_tests::credentials::Authority;
 use protocol_tests::server::{Program, Server, built_beside_this_test, free_port};
 use terminal_screen::Screen;
 
@@ -366,6 +367,82 @@ fn a_login_is_used_where_it_is_asked_for() {
     has(&told, &["unexpected answer: CLIENT_ERROR authentication failure"]);
 }
 
+/// A memcached may be built without TLS: only with the daemon that stands beside this test it is there for certain.
+fn tls_is_there() -> bool {
+    env::var_os("MEMCACHED").is_none()
+}
+
+#[test]
+fn nodes_are_asked_over_tls() {
+    if !tls_is_there() {
+        return;
+    }
+    let folder = env::temp_dir().join(format!("terminal-tls-{}", process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let (authority, stranger) = (Authority::new("ours"), Authority::new("theirs"));
+    let ca = authority.write(&folder, "ca.pem").unwrap().display().to_string();
+    let other = stranger.write(&folder, "other.pem").unwrap().display().to_string();
+    let options = authority.issue_server().write(&folder, "server").unwrap().options();
+    let client = authority.issue_client("operator").write(&folder, "client").unwrap();
+    let (cert, key) = (client.chain.display().to_string(), client.key.display().to_string());
+    let users = [("users", "me:secret\n")];
+    let node = Node::start_with(&format!("-Z -o {options},ssl_ca_cert={ca} -Y {{file:users}}"), &users);
+    // The certificate is for localhost.
+    let (address, by_number) = (format!("localhost:{}", node.server.port), node.address());
+    let auth = node.file("users");
+    let trusted = ["--tls", "--ca", &ca, "--auth", &auth];
+    let with = |words: &[&'static str], more: &[&str]| {
+        let words: Vec<String> = words.iter().chain(&trusted).chain(more).map(|word| (*word).to_owned()).collect();
+        words
+    };
+    let ask = |code: i32, words: Vec<String>| {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        printed(code, &words)
+    };
+    has(&ask(0, with(&["stats"], &[&address])), &["curr_items"]);
+    has(&ask(0, with(&["check", "--json"], &[&address])), &["\"status\":\"ok\""]);
+    has(&ask(0, with(&["top", "--once", "-i", "0.1", "--hot-keys"], &[&address])), &[" up "]);
+
+    // Values larger than what TLS buffers, there and back.
+    let dump = node.file("dump");
+    let value = "0123456789abcdef".repeat(50_000);
+    fs::write(&dump, format!("set large 7 0 {}\r\n{value}\r\nset small 0 0 1\r\n1\r\n", value.len())).unwrap();
+    ask(0, with(&["load"], &[&address, "-i", &dump]));
+    assert_eq!(ask(0, with(&["keys", "--names"], &[&address])).lines().count(), 2);
+    let back = ask(0, with(&["dump"], &[&address]));
+    assert!(back.contains(&value) && back.contains("set large 7 0 800000"), "{} bytes", back.len());
+    // The node has counted nobody as broken.
+    let general = ask(0, with(&["stats"], &[&address]));
+    assert!(general.lines().any(|line| line.split_whitespace().eq(["ssl_proto_errors", "0"])), "{general}");
+
+    // Who the node is, is checked.
+    let refused = |words: &[&str], told: &str| has(&complaint(1, words), &[told]);
+    refused(
+        &["stats", &by_number, "--tls", "--ca", &ca],
+        "cannot connect: the node's certificate is not for 127.0.0.1",
+    );
+    let named = [&by_number, "--server-name", "localhost"];
+    has(&ask(0, with(&["stats"], &named)), &["curr_items"]);
+    let unknown = "cannot connect: no trusted authority (--ca) has signed the node's certificate";
+    refused(&["stats", &address, "--tls", "--ca", &other], unknown);
+    refused(&["stats", &address, "--timeout", "5"], "the node speaks TLS (--tls)");
+    let plain = Node::start("");
+    refused(&["stats", &plain.address(), "--tls", "--ca", &ca], "cannot connect: the node does not speak TLS");
+    refused(&["stats", &address, "--tls", "--ca", "/nonexistent"], "cannot read /nonexistent: ");
+    refused(&["stats", &address, "--tls", "--ca", &ca, "--cert", &ca], "no private key in it");
+    has(&complaint(64, &["stats", "--ca", &ca]), &["--ca is for --tls"]);
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let silent_address = silent.local_addr().unwrap().to_string();
+    refused(&["stats", &silent_address, "--tls", "--ca", &ca, "--timeout", "0.2"], "no answer in time");
+
+    // Who we are, where the node asks for it.
+    let node = Node::start(&format!("-Z -o {options},ssl_ca_cert={ca},ssl_verify_mode=2"));
+    let address = format!("localhost:{}", node.server.port);
+    has(&printed(0, &["stats", &address, "--tls", "--ca", &ca, "--cert", &cert, "--key", &key]), &["curr_items"]);
+    refused(&["stats", &address, "--tls", "--ca", &ca], "CertificateRequired");
+    fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn top_prints_once() {
     let node = Node::start("");
@@ -390,6 +467,36 @@ fn top_prints_once() {
     assert_eq!(lines[2].split_whitespace().take(3).collect::<Vec<_>>(), [nowhere.as_str(), "down", "-"]);
     has(&table, &[&format!("CRITICAL - {nowhere}: cannot connect"), " 100.0% hot\n"]);
     printed(0, &["top", "-i", "0.1", &address]);
+}
+
+#[test]
+fn top_prints_json_for_scripts() {
+    let node = Node::start("");
+    let (address, nowhere) = (node.address(), nowhere());
+    let lines = printed(1, &["top", "--once", "--json", "-i", "0.2", "--hot-keys", &address, &nowhere]);
+    let of = |node: &str| lines.lines().find(|line| line.contains(&format!("\"node\":\"{node}\""))).unwrap().to_owned();
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    let up = of(&address);
+    assert!(up.starts_with("{\"time\":") && up.ends_with('}'), "{up}");
+    has(
+        &up,
+        &["\"state\":\"up\"", "\"gets_per_second\":0.0", "\"hit_ratio\":null", "\"findings\":[", "\"hot_keys\":["],
+    );
+    has(&of(&nowhere), &["\"state\":\"down\",\"error\":\"", "connection refused\",\"findings\":[]"]);
+
+    // Without an end a line comes at each interval, and the first is not waited for; it ends when nobody reads any more.
+    let mut top = slabstash(&["top", "--json", "-i", "0.1", &address]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut reader = BufReader::new(top.stdout.take().unwrap());
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        seen.push(line);
+    }
+    drop(reader);
+    assert_eq!(top.wait().unwrap().code(), Some(0));
+    has(&seen[0], &["\"operations_per_second\":null"]);
+    has(&seen[2], &["\"operations_per_second\":0.0"]);
 }
 
 /// A command in a pseudo terminal, which `script` of util-linux provides.
@@ -522,6 +629,7 @@ fn command_lines_are_checked() {
         (&["top", "--interval", "0"], "--interval \"0\" is no number from 0.1 to 3600"),
         (&["check", "-V"], "there is no flag -V; slabstash check --help lists them"),
         (&["load", "--input"], "--input needs a value, FILE"),
+        (&["keys", "--tls", "--key", "x"], "--key is for --cert"),
     ] {
         let told = complaint(64, words);
         assert!(told.starts_with("slabstash: ") && told.contains(message) && told.lines().count() == 1, "{told}");

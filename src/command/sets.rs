@@ -85,7 +85,7 @@ fn answer_batch(input: &[u8], requests_max: u32, output: &mut Output, context: &
 }
 
 /// Stores what can be stored together, one bit for each. A set that finds no memory is left to be answered in its turn, and
-/// so are those after it in its partition, or one for the same key would come first.
+/// so are all that the visits come to after it: one for the same key must not come first, and memory is short anyway.
 fn store_together(sets: &[Plain<'_>], hashes: &[KeyHash], context: &Context<'_>) -> u32 {
     let service = context.service;
     if sets.len() < 2 || service.events.is_watched(class::FETCHERS | class::MUTATIONS) || service.prefixes.is_enabled()

@@ -393,19 +393,8 @@ impl Connection {
         if self.is_read_in_tail(total) {
             return self.process_tail(token, output, tools);
         }
-        self.show_parsing(tools.now);
-        let wake = Wake { target: tools.wake, token };
-        let mut context = Context {
-            service: tools.service,
-            worker: tools.worker,
-            now: tools.now,
-            wake,
-            descriptor: self.stream.descriptor(),
-            peer: &self.peer,
-            scratch: tools.scratch,
-        };
+        let progress = self.process(Some(total), token, output, tools);
         let input = &tools.read_buffer[..total];
-        let progress = tools.sampler.process(&mut self.session, input, output, &mut context);
         let is_kept = if progress.consumed == 0 {
             let kept = self.tail.len();
             self.tail.append(&input[kept..], tools.pool)
@@ -426,8 +415,9 @@ impl Connection {
         step
     }
 
-    /// Lets the session work on the tail, or on nothing.
-    fn process_tail(&mut self, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Step {
+    /// Lets the session work on so many bytes of the worker's buffer; without a number on the tail.
+    #[inline]
+    fn process(&mut self, total: Option<usize>, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Progress {
         self.show_parsing(tools.now);
         let wake = Wake { target: tools.wake, token };
         let mut context = Context {
@@ -439,8 +429,13 @@ impl Connection {
             peer: &self.peer,
             scratch: tools.scratch,
         };
-        let input = self.tail.bytes();
-        let progress = tools.sampler.process(&mut self.session, input, output, &mut context);
+        let input = total.map_or_else(|| self.tail.bytes(), |total| &tools.read_buffer[..total]);
+        tools.sampler.process(&mut self.session, input, output, &mut context)
+    }
+
+    /// Lets the session work on the tail, or on nothing.
+    fn process_tail(&mut self, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Step {
+        let progress = self.process(None, token, output, tools);
         self.tail.consume(progress.consumed, tools.pool);
         self.conclude(progress, tools)
     }

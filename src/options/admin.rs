@@ -2,13 +2,14 @@
 //! none of them.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::draft::{Early, Value};
 use super::row::Apply::{Set, Take};
-use super::row::{Argument, PLAIN, Row};
+use super::row::{Argument, PLAIN, Row, yes_no};
 use super::{EXIT_FAILURE, EXIT_USAGE, Failure};
 
 /// The admin listener: metrics, health, the dashboard.
@@ -31,6 +32,15 @@ pub enum AdminAddress {
     Unix(PathBuf),
 }
 
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AdminAddress::Internet(address) => address.fmt(out),
+            AdminAddress::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// The suboptions.
 pub(super) static ROWS: &[Row] = &[
     Row {
@@ -41,18 +51,23 @@ pub(super) static ROWS: &[Row] = &[
             "there: 127.0.0.1:9150, [::1]:9150 or unix:/path (default: off)",
         ],
         apply: Take(take_listen),
+        settings: &[("admin_listen", |options| {
+            options.admin.listen.as_ref().map_or_else(|| "NULL".to_owned(), ToString::to_string)
+        })],
         ..PLAIN
     },
     Row {
         name: "admin_remote",
         help: &["let admin_listen be an address that other machines reach; there is no login"],
         apply: Set(|options| options.admin.is_remote_allowed = true),
+        settings: &[("admin_remote", |options| yes_no(options.admin.is_remote_allowed))],
         ..PLAIN
     },
     Row {
         name: "admin_keys",
         help: &["show hot keys and prefixes by name there, not by a hash"],
         apply: Set(|options| options.admin.shows_keys = true),
+        settings: &[("admin_keys", |options| yes_no(options.admin.shows_keys))],
         ..PLAIN
     },
 ];

@@ -56,7 +56,7 @@ const FIXED: &[(&str, &str)] = &[("oldest", "0"), ("client_flags_size", "4"), ("
 
 /// memcached's order. Tools read by name, but people compare two servers line by line.
 #[rustfmt::skip]
-const ORDER: [&str; 82] = [
+const ORDER: [&str; 85] = [
     "maxbytes", "maxconns", "tcpport", "udpport", "inter", "verbosity", "oldest", "evictions", "domain_socket", "umask",
     "shutdown_command", "growth_factor", "chunk_size", "num_threads", "num_threads_per_udp", "stat_key_prefix",
     "detail_enabled", "reqs_per_event", "cas_enabled", "tcp_backlog", "binding_protocol", "auth_enabled_sasl",
@@ -70,6 +70,7 @@ const ORDER: [&str; 82] = [
     "ext_drop_unread", "ssl_enabled", "ssl_chain_cert", "ssl_key", "ssl_verify_mode", "ssl_keyformat", "ssl_ciphers",
     "ssl_ca_cert", "ssl_wbuf_size", "ssl_session_cache", "ssl_kernel_tls", "ssl_min_version", "num_napi_ids",
     "memory_file", "client_flags_size", "eviction_policy", "sandbox", "seccomp", "landlock_abi", "udp_reply_factor",
+    "admin_listen", "admin_remote", "admin_keys",
 ];
 
 #[cfg(test)]
@@ -107,9 +108,9 @@ mod tests {
         let expected: Vec<&str> = MEMCACHED_DEFAULTS.lines().collect();
         let (shared, own) = shown.split_at(expected.len());
         assert_eq!(shared, expected);
-        let expected =
-            ["eviction_policy quick_demotion", "sandbox auto", "seccomp no", "landlock_abi 0", "udp_reply_factor 3"];
-        assert_eq!(own, expected);
+        let expected = "eviction_policy quick_demotion\nsandbox auto\nseccomp no\nlandlock_abi 0\nudp_reply_factor 3\n\
+            admin_listen NULL\nadmin_remote no\nadmin_keys no";
+        assert_eq!(own.join("\n"), expected);
     }
 
     #[test]
@@ -161,6 +162,10 @@ mod tests {
         check(&["-o", "drop_privileges"], "sandbox", "required");
         check(&["-o", "drop_privileges,no_drop_privileges"], "sandbox", "off");
         check(&["-o", "udp_reply_factor=0"], "udp_reply_factor", "0");
+        check(&["-o", "admin_listen=[::1]:9150"], "admin_listen", "[::1]:9150");
+        check(&["-o", "admin_listen=unix:/run/x"], "admin_listen", "unix:/run/x");
+        check(&["-o", "admin_remote,admin_keys"], "admin_remote", "yes");
+        check(&["-o", "admin_keys"], "admin_keys", "yes");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::connection::Access;
 use super::failure::Failure;
+use super::tls::{Files, Tls};
 
 /// A command.
 pub struct Command {
@@ -56,6 +57,16 @@ pub const COMMON: &[Flag] = &[
         name: "auth",
         value: "FILE",
         help: "log in as the first line of FILE says, USER:PASSWORD, where nodes run with -Y",
+    },
+    Flag { short: None, name: "tls", value: "", help: "speak TLS, which nodes do that run with -Z" },
+    Flag { short: None, name: "ca", value: "FILE", help: "trust the authorities in FILE instead of the system's" },
+    Flag { short: None, name: "cert", value: "FILE", help: "show the certificate in FILE" },
+    Flag { short: None, name: "key", value: "FILE", help: "its private key, where it is in a file of its own" },
+    Flag {
+        short: None,
+        name: "server-name",
+        value: "NAME",
+        help: "the name in certificates, if it is not the address",
     },
     Flag { short: Some('h'), name: "help", value: "", help: "say how to use it" },
 ];
@@ -128,7 +139,22 @@ impl Arguments {
             None => None,
             Some(path) => Some(login(path)?),
         };
-        Ok(Access { timeout: Duration::from_secs_f64(seconds), login })
+        Ok(Access { timeout: Duration::from_secs_f64(seconds), login, tls: self.tls()? })
+    }
+
+    /// Flags that make nothing secure without `--tls` are refused, so that nobody believes they do.
+    fn tls(&self) -> Result<Option<Tls>, Failure> {
+        if !self.has("tls") {
+            let stray = ["ca", "cert", "key", "server-name"].into_iter().find(|name| self.has(name));
+            return stray.map_or(Ok(None), |name| Err(Failure::Usage(format!("--{name} is for --tls"))));
+        }
+        let files = Files {
+            authorities: self.text("ca"),
+            chain: self.text("cert"),
+            key: self.text("key"),
+            name: self.text("server-name"),
+        };
+        Tls::load(files).map(Some)
     }
 }
 
@@ -252,6 +278,10 @@ mod tests {
     fn access_has_a_default_and_bounds() {
         let access = parse("").and_then(|read| read.access()).expect("access");
         assert_eq!((access.timeout, access.login), (Duration::from_secs(2), None));
+        assert!(access.tls.is_none());
+        for line in ["--ca x", "--cert x", "--key x", "--server-name x", "--tls --key x"] {
+            assert!(matches!(parse(line).and_then(|read| read.access()), Err(Failure::Usage(_))), "{line}");
+        }
         for line in ["--timeout 0", "--timeout -1", "--timeout inf", "--timeout NaN", "--timeout x"] {
             assert!(matches!(parse(line).and_then(|read| read.access()), Err(Failure::Usage(_))), "{line}");
         }

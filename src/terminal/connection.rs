@@ -4,7 +4,7 @@
 //! [`Connection::extend`] begins a new one. A node that sends byte by byte, just fast enough for a socket's own timeout,
 //! is therefore given up too. Lines are limited, so that what is no memcached cannot fill our memory.
 //!
-//! [`Stream`] is the place for another transport: TLS is one more variant. What an answer means is its askers' business.
+//! [`Stream`] is what the bytes go by: TCP, TLS or a Unix socket. What an answer means is its askers' business.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -15,6 +15,7 @@ use super::address::Address;
 use super::failure::Failure;
 use super::statistics::Statistics;
 use super::text::printable;
+use super::tls::{Encrypted, Tls};
 
 /// How to reach nodes: what all commands have in common.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Access {
     pub timeout: Duration,
     /// `user password`, for nodes started with `-Y`.
     pub login: Option<String>,
+    /// For nodes started with `-Z`. Unix sockets are never encrypted.
+    pub tls: Option<Tls>,
 }
 
 /// A connection that is logged in where a login was given.
@@ -41,21 +44,23 @@ pub struct Connection {
 #[derive(Debug)]
 enum Stream {
     Tcp(TcpStream),
+    Tls(Encrypted),
     Unix(UnixStream),
 }
 
 impl Connection {
-    /// Connects and logs in.
+    /// Connects, makes sure who the node is where TLS is spoken, and logs in.
     pub fn open(address: &Address, access: &Access) -> Result<Connection, Failure> {
         let unreachable = |error: io::Error| Failure::Unreachable { address: address.clone(), cause: reason(&error) };
         let mut connection = Connection {
             address: address.clone(),
-            stream: Stream::open(address, access.timeout).map_err(unreachable)?,
+            stream: Stream::open(address, access).map_err(unreachable)?,
             timeout: access.timeout,
             deadline: Instant::now() + access.timeout,
             received: Vec::new(),
             start: 0,
         };
+        connection.shake_hands()?;
         if let Some(login) = &access.login {
             let line = connection.ask(format!("set login 0 0 {}\r\n{login}\r\n", login.len()).as_bytes())?;
             if line != b"STORED" {
@@ -63,6 +68,28 @@ impl Connection {
             }
         }
         Ok(connection)
+    }
+
+    /// Until it is over a failure is one of connecting.
+    fn shake_hands(&mut self) -> Result<(), Failure> {
+        while let Stream::Tls(stream) = &mut self.stream
+            && stream.is_handshaking()
+        {
+            // The deadline is that of the whole handshake.
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let result = match left.is_zero() {
+                true => Err(io::ErrorKind::TimedOut.into()),
+                false => set_timeouts(stream.socket(), left).and_then(|()| stream.step()),
+            };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Err(Failure::Unreachable { address: self.address.clone(), cause: error.to_string() });
+                }
+                Err(error) => self.judge(error)?,
+                Ok(()) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Where it leads.
@@ -85,9 +112,9 @@ impl Connection {
     /// Sends bytes.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let mut rest = bytes;
-        while !rest.is_empty() {
+        while !rest.is_empty() || self.stream.has_unsent() {
             let remaining = self.remaining()?;
-            match self.stream.set_write_timeout(remaining).and_then(|()| self.stream.write(rest)) {
+            match self.stream.set_timeouts(remaining).and_then(|()| self.stream.write(rest)) {
                 Ok(0) => return Err(self.closed()),
                 Ok(count) => rest = &rest[count..],
                 Err(error) => self.judge(error)?,
@@ -156,6 +183,7 @@ impl Connection {
     pub fn close(&mut self) {
         let _ = match &self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Stream::Tls(stream) => stream.socket().shutdown(Shutdown::Both),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
         };
     }
@@ -174,7 +202,7 @@ impl Connection {
         let mut piece = [0; PIECE_BYTES];
         loop {
             let remaining = self.remaining()?;
-            match self.stream.set_read_timeout(remaining).and_then(|()| self.stream.read(&mut piece)) {
+            match self.stream.set_timeouts(remaining).and_then(|()| self.stream.read(&mut piece)) {
                 Ok(0) => return Err(self.closed()),
                 Ok(count) => {
                     self.received.extend_from_slice(&piece[..count]);
@@ -203,23 +231,31 @@ impl Connection {
     }
 
     fn closed(&self) -> Failure {
-        Failure::Lost { address: self.address.clone(), cause: "closed by the node".to_owned() }
+        // An alert, which is how a node that expects TLS answers a request in plain text.
+        let cause = match &self.received[self.start..] {
+            [0x15, 0x03, ..] => "the node speaks TLS (--tls)",
+            _ => "closed by the node",
+        };
+        Failure::Lost { address: self.address.clone(), cause: cause.to_owned() }
     }
 }
 
 impl Stream {
     /// Tries all addresses of a host name in turn, with the whole timeout each.
-    fn open(address: &Address, timeout: Duration) -> io::Result<Stream> {
+    fn open(address: &Address, access: &Access) -> io::Result<Stream> {
         let (host, port) = match address {
             Address::Unix(path) => return UnixStream::connect(path).map(Stream::Unix),
             Address::Tcp { host, port } => (host.as_str(), *port),
         };
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for candidate in (host, port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&candidate, timeout) {
+            match TcpStream::connect_timeout(&candidate, access.timeout) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
-                    return Ok(Stream::Tcp(stream));
+                    return match &access.tls {
+                        None => Ok(Stream::Tcp(stream)),
+                        Some(tls) => tls.open(host, stream).map(Stream::Tls),
+                    };
                 }
                 Err(error) => failure = error,
             }
@@ -227,23 +263,21 @@ impl Stream {
         Err(failure)
     }
 
-    fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+    /// For reading and for writing.
+    fn set_timeouts(&self, timeout: Duration) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
-            Stream::Unix(stream) => stream.set_read_timeout(Some(timeout)),
-        }
-    }
-
-    fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
-        match self {
-            Stream::Tcp(stream) => stream.set_write_timeout(Some(timeout)),
-            Stream::Unix(stream) => stream.set_write_timeout(Some(timeout)),
+            Stream::Tcp(stream) => set_timeouts(stream, timeout),
+            Stream::Tls(stream) => set_timeouts(stream.socket(), timeout),
+            Stream::Unix(stream) => {
+                stream.set_read_timeout(Some(timeout)).and_then(|()| stream.set_write_timeout(Some(timeout)))
+            }
         }
     }
 
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.read(bytes),
+            Stream::Tls(stream) => stream.read(bytes),
             Stream::Unix(stream) => stream.read(bytes),
         }
     }
@@ -251,14 +285,30 @@ impl Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
             Stream::Unix(stream) => stream.write(bytes),
         }
     }
+
+    /// Whether what was written waits to be sent.
+    fn has_unsent(&self) -> bool {
+        matches!(self, Stream::Tls(stream) if stream.has_unsent())
+    }
+}
+
+/// TLS reads where it writes and writes where it reads, so both have the same.
+fn set_timeouts(socket: &TcpStream, timeout: Duration) -> io::Result<()> {
+    socket.set_read_timeout(Some(timeout))?;
+    socket.set_write_timeout(Some(timeout))
 }
 
 /// An error's text without the number that std adds.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
+    // Ours, with a cipher's or an alert's name in it.
+    if error.kind() == io::ErrorKind::InvalidData {
+        return text;
+    }
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
@@ -296,7 +346,7 @@ mod tests {
     }
 
     fn access(milliseconds: u64) -> Access {
-        Access { timeout: Duration::from_millis(milliseconds), login: None }
+        Access { timeout: Duration::from_millis(milliseconds), login: None, tls: None }
     }
 
     #[test]

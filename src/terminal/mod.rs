@@ -9,7 +9,7 @@
 //!                     └─ top ── poll, board, view, plain
 //!   below them   sample ── findings     what a node says at a moment, and what is wrong with it
 //!                statistics, classes, settings, listing, hot_keys     what answers mean
-//!                connection ── address     bytes, deadlines, login; another transport has its place here
+//!                connection ── address, tls     bytes, deadlines, login, encryption
 //!   beside them  arguments, man, completion     one row per command: parser, help, manual page, bash completion
 //!                text, progress, failure
 //! ```
@@ -34,6 +34,7 @@ pub mod settings;
 pub mod statistics;
 pub mod stats;
 pub mod text;
+pub mod tls;
 pub mod top;
 
 use std::ffi::{OsStr, OsString};

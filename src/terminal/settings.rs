@@ -113,6 +113,9 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("eviction_policy", "quick_demotion"),
     ("sandbox", "auto"),
     ("udp_reply_factor", "3"),
+    ("admin_listen", "NULL"),
+    ("admin_remote", "no"),
+    ("admin_keys", "no"),
 ];
 
 #[cfg(test)]
@@ -133,7 +136,7 @@ mod tests {
     #[test]
     fn own_defaults_are_defaults() {
         let own = "STAT eviction_policy quick_demotion\nSTAT sandbox auto\nSTAT seccomp yes\nSTAT landlock_abi 7\n\
-            STAT udp_reply_factor 3";
+            STAT udp_reply_factor 3\nSTAT admin_listen NULL\nSTAT admin_remote no\nSTAT admin_keys no";
         assert_eq!(names(own), [""; 0]);
         assert_eq!(names("STAT sandbox off\nSTAT seccomp no"), ["sandbox"]);
     }

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
@@ -40,7 +41,6 @@ pub struct Client {
     address: SocketAddr,
     lifetime: Lifetime,
     poll: Poll,
-    events: Events,
     connections: Vec<Connection>,
     buffer: Vec<u8>,
 }
@@ -68,84 +68,107 @@ impl Client {
                 started: Instant::now(),
             });
         }
-        Ok(Client {
-            address,
-            lifetime,
-            poll,
-            events: Events::with_capacity(1024),
-            connections,
-            buffer: vec![0; READ_BUFFER_BYTES],
-        })
+        Ok(Client { address, lifetime, poll, connections, buffer: vec![0; READ_BUFFER_BYTES] })
     }
 
     /// Sends batches until the time is over or the source has none left, then waits for the last reply.
     pub fn run(&mut self, source: &mut dyn Source, time: Duration) -> Result<Outcome, Error> {
-        let begin = Instant::now();
-        let end = begin + time;
-        let mut latency = new_histogram();
-        let mut operations = 0;
-        let mut active = 0;
-        let mut now = begin;
-        for index in 0..self.connections.len() {
-            active += usize::from(self.start(source, index)? == Step::Send);
-        }
-        while active > 0 {
-            wait(&mut self.poll, &mut self.events, Some(REPLY_TIMEOUT))?;
-            if self.events.is_empty() {
-                return Err(timed_out());
+        let Client { address, lifetime, poll, connections, buffer } = self;
+        let outcome = drive(poll, connections, buffer, time, |poll, connection, index| {
+            let step = source.fill(index, &mut connection.batch);
+            if step == Step::End {
+                return Ok(step);
             }
-            // The events are taken out for the loop so that a connection may be replaced meanwhile.
-            let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-            for event in &events {
-                let index = event.token().0;
-                let connection = &mut self.connections[index];
-                let was_idle = connection.is_idle();
-                if event.is_writable() {
-                    connection.send()?;
-                }
-                if event.is_readable() {
-                    connection.receive(&mut self.buffer)?;
-                }
-                if was_idle || !connection.is_idle() {
-                    continue;
-                }
-                now = Instant::now();
-                latency.saturating_record((now - connection.started).as_nanos() as u64);
-                operations += connection.batch.operations;
-                if now >= end || self.start(source, index)? == Step::End {
-                    active -= 1;
-                }
+            (connection.sent, connection.received) = (0, 0);
+            connection.started = Instant::now();
+            if *lifetime == Lifetime::PerBatch {
+                connection.stream = open(*address, poll, index)?;
             }
-            self.events = events;
-        }
+            connection.send()?;
+            Ok(step)
+        })?;
         // What a server says unasked is a mismatch: nothing is left to be expected.
-        for connection in &mut self.connections {
-            connection.receive(&mut self.buffer)?;
+        for connection in connections {
+            connection.receive(buffer)?;
         }
-        Ok(Outcome { operations, elapsed: now - begin, latency })
-    }
-
-    fn start(&mut self, source: &mut dyn Source, index: usize) -> Result<Step, Error> {
-        let connection = &mut self.connections[index];
-        let step = source.fill(index, &mut connection.batch);
-        if step == Step::End {
-            return Ok(step);
-        }
-        (connection.sent, connection.received) = (0, 0);
-        connection.started = Instant::now();
-        if self.lifetime == Lifetime::PerBatch {
-            connection.stream = open(self.address, &self.poll, index)?;
-        }
-        connection.send()?;
-        Ok(step)
+        Ok(outcome)
     }
 }
 
-impl Connection {
+/// A connection as the loop sees it.
+pub trait Link {
+    /// Whether its batch is sent and answered.
+    fn is_idle(&self) -> bool;
+
+    /// Sends and receives what it can.
+    fn advance(&mut self, event: &Event, buffer: &mut [u8]) -> Result<(), Error>;
+
+    /// When its batch began, and how many operations it has.
+    fn batch(&self) -> (Instant, u64);
+}
+
+/// The closed loop: `start` sends a connection's next batch. When the time is over, or there is none left, it waits for the
+/// last reply.
+pub fn drive<L: Link>(
+    poll: &mut Poll,
+    links: &mut [L],
+    buffer: &mut [u8],
+    time: Duration,
+    mut start: impl FnMut(&Poll, &mut L, usize) -> Result<Step, Error>,
+) -> Result<Outcome, Error> {
+    let begin = Instant::now();
+    let end = begin + time;
+    let (mut latency, mut operations, mut active, mut now) = (new_histogram(), 0, 0, begin);
+    let mut events = Events::with_capacity(1024);
+    for (index, link) in links.iter_mut().enumerate() {
+        active += usize::from(start(poll, link, index)? == Step::Send);
+    }
+    while active > 0 {
+        wait(poll, &mut events, Some(REPLY_TIMEOUT))?;
+        if events.is_empty() {
+            return Err(timed_out());
+        }
+        for event in &events {
+            let index = event.token().0;
+            let link = &mut links[index];
+            let was_idle = link.is_idle();
+            link.advance(event, buffer)?;
+            if was_idle || !link.is_idle() {
+                continue;
+            }
+            let (started, count) = link.batch();
+            now = Instant::now();
+            latency.saturating_record((now - started).as_nanos() as u64);
+            operations += count;
+            if now >= end || start(poll, link, index)? == Step::End {
+                active -= 1;
+            }
+        }
+    }
+    Ok(Outcome { operations, elapsed: now - begin, latency })
+}
+
+impl Link for Connection {
     fn is_idle(&self) -> bool {
         self.sent == self.batch.request.len() && self.received == self.batch.reply.len()
     }
 
+    fn advance(&mut self, event: &Event, buffer: &mut [u8]) -> Result<(), Error> {
+        if event.is_writable() {
+            self.send()?;
+        }
+        if event.is_readable() {
+            self.receive(buffer)?;
+        }
+        Ok(())
+    }
+
+    fn batch(&self) -> (Instant, u64) {
+        (self.started, self.batch.operations)
+    }
+}
+
+impl Connection {
     fn send(&mut self) -> Result<(), Error> {
         send_from(&mut self.stream, &self.batch.request, &mut self.sent)
     }

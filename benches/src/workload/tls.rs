@@ -1,15 +1,16 @@
 //! The same loads as elsewhere over encrypted connections: what TLS costs the server. The items are stored in the clear,
 //! on another port of the same server.
 //!
-//! The client is a closed loop in one thread, as [`crate::load::client`], with rustls between socket and batch. It takes
+//! The client is a closed loop in one thread, that of [`crate::load::client`], with rustls between socket and batch. It takes
 //! any certificate and never resumes a session. Handshakes of kept connections are made before the meter runs.
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mio::Poll;
+use mio::event::Event;
 use mio::net::TcpStream;
-use mio::{Events, Poll};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -18,7 +19,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 
 use crate::error::Error;
 use crate::load::batch::Batch;
-use crate::load::client::{Lifetime, Outcome, REPLY_TIMEOUT, new_histogram, open, timed_out, wait};
+use crate::load::client::{Lifetime, Link, Outcome, drive, open};
 use crate::load::data::Data;
 use crate::load::request;
 use crate::load::source::{Drawn, Repeated, Source, Step};
@@ -136,53 +137,22 @@ impl<'a> Client<'a> {
     }
 
     fn run(&mut self, source: &mut dyn Source, time: Duration) -> Result<Outcome, Error> {
-        let begin = Instant::now();
-        let end = begin + time;
-        let (mut latency, mut operations, mut active, mut now) = (new_histogram(), 0, 0, begin);
-        let mut events = Events::with_capacity(1024);
-        for index in 0..self.connections.len() {
-            active += usize::from(self.start(source, index)? == Step::Send);
-        }
-        while active > 0 {
-            wait(&mut self.poll, &mut events, Some(REPLY_TIMEOUT))?;
-            if events.is_empty() {
-                return Err(timed_out());
+        let Client { server, workload, poll, connections, buffer } = self;
+        drive(poll, connections, buffer, time, |poll, connection, index| {
+            if workload.load.lifetime == Lifetime::PerBatch {
+                let batch = std::mem::take(&mut connection.batch);
+                *connection = Connection { batch, ..Connection::open(server, workload, poll, index)? };
             }
-            for event in &events {
-                let index = event.token().0;
-                let connection = &mut self.connections[index];
-                let was_idle = connection.is_idle();
-                connection.advance(&mut self.buffer)?;
-                if was_idle || !connection.is_idle() {
-                    continue;
-                }
-                now = Instant::now();
-                latency.saturating_record((now - connection.started).as_nanos() as u64);
-                operations += connection.batch.operations;
-                if now >= end || self.start(source, index)? == Step::End {
-                    active -= 1;
-                }
+            let step = source.fill(index, &mut connection.batch);
+            if step == Step::Send {
+                connection.received = 0;
+                connection.started = Instant::now();
+                let sent = connection.session.writer().write_all(&connection.batch.request);
+                sent.map_err(Error::system("encrypt a request"))?;
+                connection.send()?;
             }
-        }
-        Ok(Outcome { operations, elapsed: now - begin, latency })
-    }
-
-    fn start(&mut self, source: &mut dyn Source, index: usize) -> Result<Step, Error> {
-        if self.workload.load.lifetime == Lifetime::PerBatch {
-            let batch = std::mem::take(&mut self.connections[index].batch);
-            self.connections[index] = Connection::open(self.server, self.workload, &self.poll, index)?;
-            self.connections[index].batch = batch;
-        }
-        let connection = &mut self.connections[index];
-        let step = source.fill(index, &mut connection.batch);
-        if step == Step::Send {
-            connection.received = 0;
-            connection.started = Instant::now();
-            let sent = connection.session.writer().write_all(&connection.batch.request);
-            sent.map_err(Error::system("encrypt a request"))?;
-            connection.send()?;
-        }
-        Ok(step)
+            Ok(step)
+        })
     }
 }
 
@@ -196,10 +166,6 @@ impl Connection {
         Ok(Connection { stream, session, batch: Batch::default(), received: 0, started: Instant::now() })
     }
 
-    fn is_idle(&self) -> bool {
-        self.received == self.batch.reply.len()
-    }
-
     fn send(&mut self) -> Result<(), Error> {
         while self.session.wants_write() {
             match self.session.write_tls(&mut self.stream) {
@@ -210,9 +176,14 @@ impl Connection {
         }
         Ok(())
     }
+}
 
-    /// Sends and receives what it can.
-    fn advance(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
+impl Link for Connection {
+    fn is_idle(&self) -> bool {
+        self.received == self.batch.reply.len()
+    }
+
+    fn advance(&mut self, _event: &Event, buffer: &mut [u8]) -> Result<(), Error> {
         self.send()?;
         loop {
             match self.session.read_tls(&mut self.stream) {
@@ -229,6 +200,10 @@ impl Connection {
             }
         }
         self.send()
+    }
+
+    fn batch(&self) -> (Instant, u64) {
+        (self.started, self.batch.operations)
     }
 }
 

@@ -43,13 +43,30 @@ def value_of(key, version):
 # --- ways to three nodes ------------------------------------------------------
 
 
-class Nutcracker:
+class Way:
+    """Clients differ in how they find nodes, and hardly in how they are asked."""
+
+    # Some answer with an error to the first request for a dead node, and only
+    # then take the node out.
+    retries = 5
+
+    def set(self, key, value):
+        return self.client.set(key, value)
+
+    def get(self, key):
+        return self.client.get(key)
+
+    def get_many(self, keys):
+        return self.client.get_many(keys)
+
+    def close(self):
+        self.client.close()
+
+
+class Nutcracker(Way):
     """A nutcracker of our own on a loopback port, and a plain client of it."""
 
     name = "nutcracker"
-    # It answers SERVER_ERROR to the first request for a dead node, and then
-    # takes the node out.
-    retries = 5
 
     def __init__(self, servers):
         self.folder = tempfile.mkdtemp(prefix="many-nodes-")
@@ -67,16 +84,8 @@ class Nutcracker:
         self.client = Client(("127.0.0.1", self.port), timeout=5, connect_timeout=5, default_noreply=False)
         eventually(lambda: self.client.get("anything"))
 
-    def set(self, key, value):
-        return self.client.set(key, value)
-
-    def get(self, key):
-        return self.client.get(key)
-
-    def get_many(self, keys):
-        return self.client.get_many(keys)
-
     def close(self):
+        super().close()
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(5)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -96,22 +105,15 @@ CONFIG = """many:
 """
 
 
-class Pylibmc:
+class Pylibmc(Way):
     """libmemcached's ketama."""
 
     name = "pylibmc"
-    retries = 5
 
     def __init__(self, servers):
         self.client = pylibmc.Client(servers, behaviors={
             "hash": "md5", "ketama_weighted": True, "remove_failed": 1, "dead_timeout": DEAD_SECONDS,
             "connect_timeout": 1000, "receive_timeout": 5_000_000, "send_timeout": 5_000_000})
-
-    def set(self, key, value):
-        return self.client.set(key, value)
-
-    def get(self, key):
-        return self.client.get(key)
 
     def get_many(self, keys):
         return self.client.get_multi(keys)
@@ -120,27 +122,14 @@ class Pylibmc:
         self.client.disconnect_all()
 
 
-class Pymemcache:
+class Pymemcache(Way):
     """Rendezvous hashing."""
 
     name = "pymemcache"
-    retries = 5
 
     def __init__(self, servers):
         self.client = HashClient([address(server) for server in servers], timeout=5, connect_timeout=5,
                                  default_noreply=False, retry_attempts=0, dead_timeout=DEAD_SECONDS)
-
-    def set(self, key, value):
-        return self.client.set(key, value)
-
-    def get(self, key):
-        return self.client.get(key)
-
-    def get_many(self, keys):
-        return self.client.get_many(keys)
-
-    def close(self):
-        self.client.close()
 
 
 WAYS = {way.name: way for way in (Nutcracker, Pylibmc, Pymemcache)}

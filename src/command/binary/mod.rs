@@ -37,6 +37,7 @@ use super::login::failures::{self, Cause};
 use super::output::{OUTPUT_BYTES_MAX, Output};
 use super::service::Context;
 use super::session::{CloseReason, Next, Progress};
+use super::verbose;
 use sasl::Sasl;
 use storage::Receiving;
 
@@ -123,13 +124,12 @@ impl BinaryState {
     pub fn process(&mut self, input: &[u8], output: &mut Output, context: &mut Context<'_>) -> Progress {
         let mut consumed = 0;
         let mut requests_left = context.service.config.requests_per_event.max(1);
+        let is_shown = verbose::is_on();
         loop {
             let rest = input.get(consumed..).unwrap_or(&[]);
-            let step = match self.state {
-                State::Header => self.begin(rest, output, context),
-                State::Value(_) => self.receive(rest, output, context),
-                State::Swallow { .. } => self.swallow(rest, output),
-                State::Login => self.await_login(output, context),
+            let step = match is_shown {
+                true => self.step_shown(rest, output, context),
+                false => self.step(rest, output, context),
             };
             consumed += step.consumed;
             match step.outcome {
@@ -146,6 +146,27 @@ impl BinaryState {
                 }
             }
         }
+    }
+
+    #[inline]
+    fn step(&mut self, rest: &[u8], output: &mut Output, context: &mut Context<'_>) -> Step {
+        match self.state {
+            State::Header => self.begin(rest, output, context),
+            State::Value(_) => self.receive(rest, output, context),
+            State::Swallow { .. } => self.swallow(rest, output),
+            State::Login => self.await_login(output, context),
+        }
+    }
+
+    /// A step with what it answers (`-vv`).
+    #[cold]
+    fn step_shown(&mut self, rest: &[u8], output: &mut Output, context: &mut Context<'_>) -> Step {
+        let start = output.bytes().len();
+        let step = self.step(rest, output, context);
+        if let Some(replies) = output.bytes().get(start..) {
+            verbose::packets(context.descriptor, replies);
+        }
+        step
     }
 
     /// Where the next bytes from the socket belong, while a large value is being received.
@@ -218,6 +239,9 @@ impl BinaryState {
             context.counters().response_obj_oom.add(1);
             return Step::stop(0, Next::Abort(CloseReason::Error));
         }
+        if verbose::is_on() {
+            verbose::packet(context.descriptor, input);
+        }
         let echo = Echo::of(&header);
         let Some(value_bytes) = header.value_bytes() else {
             return Step::break_off(prefix_bytes, echo, Status::UnknownCommand, output);
@@ -247,6 +271,9 @@ impl BinaryState {
         let body = prefix.get(HEADER_BYTES..).unwrap_or(&[]);
         let (extras, key) = body.split_at_checked(header.extras_bytes).unwrap_or((body, &[]));
         let packet = Packet { header, opcode, extras, key, rest, value_bytes };
+        if verbose::is_on() {
+            verbose::operation(context.descriptor, opcode.command, key, value_bytes);
+        }
         self.execute(&packet, output, context)
     }
 

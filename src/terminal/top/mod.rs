@@ -1,17 +1,18 @@
 //! `slabstash top`: several nodes at a glance, on the whole terminal or once as text.
 //!
 //! [`poll`] asks the nodes, a thread each, so that a node that hangs holds nobody up; [`board`] keeps what they said and
-//! what is looked at; [`view`] draws it and [`plain`] prints it. This file is the loop: updates and keys in, pictures out.
+//! what is looked at; [`view`] draws it, [`plain`] prints it and [`json`] tells it to scripts. This file is the loop: updates and keys in, pictures out.
 
 mod board;
 mod columns;
+mod json;
 mod plain;
 mod poll;
 mod view;
 
 use std::io::{IsTerminal, Write, stdout};
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -35,22 +36,26 @@ pub const COMMAND: Command = Command {
         "Keys: up and down choose a node, left and right or 1 to 5 what is shown of it, page up and down scroll, q quits.\n\
          Hot keys are a sample from the node's log of fetches (watch fetchers); the node is watched only while they are\n\
          shown, since that costs it something.",
-        "Where the standard output is no terminal, or with --once, it prints two tables and ends.",
+        "Where the standard output is no terminal, or with --once, it prints two tables and ends. With --json it prints a line\n\
+         for each node and interval instead, until it is ended, and with --once the second of each node: a JSON object of\n\
+         what the screen shows, in which null is what is not known.",
     ],
     flags: &[
         Flag { short: Some('i'), name: "interval", value: "SECONDS", help: "time between two looks (default: 1)" },
+        Flag { short: Some('j'), name: "json", value: "", help: "print a JSON object for each node and interval" },
         Flag { short: Some('1'), name: "once", value: "", help: "print text after one interval and end" },
         Flag {
             short: Some('k'),
             name: "hot-keys",
             value: "",
-            help: "begin with the hot keys; with --once print them too",
+            help: "begin with the hot keys; with --once or --json print them too",
         },
     ],
     exit: &[(0, "the end; with --once: all nodes answered"), (1, "with --once: a node did not answer")],
     examples: &[
         ("slabstash top cache-1 cache-2 cache-3", "three nodes side by side"),
         ("slabstash top --once -i 10 --hot-keys", "what happened within ten seconds, as text"),
+        ("slabstash top --json -i 60 cache-1 cache-2 >> cache.jsonl", "a log to look into later"),
     ],
     run,
 };
@@ -61,8 +66,12 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let seconds = arguments.number("interval", 0.1, 3600.0)?.unwrap_or(1.0);
     let interval = Duration::from_secs_f64(seconds);
     let has_hot_keys = arguments.has("hot-keys");
-    if arguments.has("once") || !stdout().is_terminal() {
-        return once(addresses, access, interval, has_hot_keys);
+    let form = if arguments.has("json") { Form::Lines } else { Form::Tables };
+    let is_once = arguments.has("once");
+    if is_once || form == Form::Lines || !stdout().is_terminal() {
+        let is_endless = form == Form::Lines && !is_once;
+        let looks_max = if is_endless { u64::MAX } else { LOOKS_FOR_RATES };
+        return print(addresses, access, interval, has_hot_keys, form, looks_max);
     }
     let updates = poll::start(&addresses, &access, interval);
     let mut board = Board::new(addresses, interval);
@@ -73,25 +82,47 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Two looks an interval apart, and the text about them.
-fn once(addresses: Vec<Address>, access: Access, interval: Duration, has_hot_keys: bool) -> Result<u8, Failure> {
+/// What is printed where nothing is drawn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Tables, at the end.
+    Tables,
+    /// A line for each look.
+    Lines,
+}
+
+/// Looks an interval apart, and what is to be said about them.
+fn print(
+    addresses: Vec<Address>,
+    access: Access,
+    interval: Duration,
+    has_hot_keys: bool,
+    form: Form,
+    looks_max: u64,
+) -> Result<u8, Failure> {
     let watches: Vec<Watch> = match has_hot_keys {
         true => addresses.iter().map(|address| Watch::start(address, &access)).collect(),
         false => Vec::new(),
     };
     let updates = poll::start(&addresses, &access, interval);
     let mut board = Board::new(addresses, interval);
+    let mut out = stdout();
     // A poller sends an update for each look, whatever comes of it.
-    while !board.nodes.iter().all(|node| node.looks >= 2) {
-        match updates.recv() {
-            Ok(update) => board.take(update),
-            Err(_) => break,
+    while !board.nodes.iter().all(|node| node.looks >= looks_max) {
+        let Ok(update) = updates.recv() else { break };
+        let at = update.node;
+        board.take(update);
+        let node = &mut board.nodes[at];
+        node.hot_keys = watches.get(at).map(Watch::seen);
+        // A node that waits for others to be looked at is not told of again.
+        let is_due = node.looks == looks_max || looks_max == u64::MAX;
+        if form == Form::Lines && is_due {
+            out.write_all(json::line(node, SystemTime::now()).as_bytes()).map_err(Failure::output)?;
         }
     }
-    for (node, watch) in board.nodes.iter_mut().zip(&watches) {
-        node.hot_keys = Some(watch.seen());
+    if form == Form::Tables {
+        out.write_all(plain::text(&board).as_bytes()).map_err(Failure::output)?;
     }
-    stdout().write_all(plain::text(&board).as_bytes()).map_err(Failure::output)?;
     Ok(u8::from(board.nodes.iter().any(|node| node.sample().is_none())))
 }
 
@@ -173,6 +204,9 @@ fn press(board: &mut Board, code: KeyCode) {
         _ => {}
     }
 }
+
+/// What happened between two looks is known after so many.
+const LOOKS_FOR_RATES: u64 = 2;
 
 /// How long a key press is waited for before updates are looked at again.
 const KEY_WAIT: Duration = Duration::from_millis(50);
