@@ -113,14 +113,16 @@ impl ChunkPool {
         let mut data = Vec::new();
         data.try_reserve_exact(bytes).ok()?;
         data.resize(bytes, 0);
+        self.budget.note_allocated(bytes);
         Some(ChunkMemory::Allocated(data.into_boxed_slice()))
     }
 
     /// Gives up the memory of a chunk that is free.
     fn release(&self, class: usize, data: ChunkMemory) {
         self.free.fetch_sub(1, Ordering::Relaxed);
-        if let ChunkMemory::Mapped(memory) = data {
-            self.budget.unmap(memory);
+        match data {
+            ChunkMemory::Mapped(memory) => self.budget.unmap(memory),
+            ChunkMemory::Allocated(memory) => self.budget.note_freed(memory.len()),
         }
         self.budget.give_back(class, self.cost(class));
     }
