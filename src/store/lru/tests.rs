@@ -95,7 +95,8 @@ fn a_loop_longer_than_memory_hits() {
 fn who_comes_back_goes_to_warm() {
     let cache = Cache::new(Policy::QuickDemotion);
     cache.hits(0..1500);
-    let gone = (900..1500).find(|&number| cache.held(number..number + 1) == 0).expect("one in ten stays");
+    // The last to go: of the first the memory may be gone as well, which depends on the hashes.
+    let gone = (900..1500).rev().find(|&number| cache.held(number..number + 1) == 0).expect("one in ten stays");
     let before = cache.items(Segment::Warm);
     cache.look_aside(gone);
     assert_eq!(cache.items(Segment::Warm), before + 1);
