@@ -29,8 +29,14 @@ struct Source {
 }
 
 fn sources() -> Vec<Source> {
+    let found = sources_below(&["src"]);
+    assert!(found.len() > 20, "only {} sources found", found.len());
+    found
+}
+
+fn sources_below(names: &[&str]) -> Vec<Source> {
     let mut found = Vec::new();
-    let mut folders = vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut folders: Vec<PathBuf> = names.iter().map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("readable folder") {
             let path = entry.expect("entry").path();
@@ -42,7 +48,6 @@ fn sources() -> Vec<Source> {
             }
         }
     }
-    assert!(found.len() > 20, "only {} sources found", found.len());
     found
 }
 
@@ -58,9 +63,18 @@ fn layer_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
-/// The part of a source before its test module.
+/// Whether a file has tests, or what they need, and nothing else.
+fn is_test(path: &Path) -> bool {
+    path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| {
+        stem == "tests" || stem.ends_with("_tests") || stem == "testing" || stem.ends_with("_testing")
+    })
+}
+
+/// The part of a source before its test module, or its models.
 fn without_tests(text: &str) -> &str {
-    text.find("#[cfg(test)]\nmod tests {").map_or(text, |end| &text[..end])
+    let begins = ["#[cfg(test)]\nmod tests {", "#[cfg(all(test, feature = \"loom\"))]\nmod models {"];
+    let end = begins.iter().filter_map(|begin| text.find(begin)).min();
+    end.map_or(text, |end| &text[..end])
 }
 
 /// Top-level modules of this crate that a line of code names.
@@ -97,9 +111,7 @@ fn files_stay_readable() {
     let mut wrong = Vec::new();
     for source in sources() {
         let name = source.path.display();
-        let is_test = source.path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| {
-            stem == "tests" || stem.ends_with("_tests") || stem == "testing" || stem.ends_with("_testing")
-        });
+        let is_test = is_test(&source.path);
         let lines = without_tests(&source.text).lines().count();
         if lines > LINES_MAX && !is_test {
             wrong.push(format!("{name}: {lines} lines"));
@@ -116,13 +128,48 @@ fn files_stay_readable() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What threads share comes from `base/sync`, so that the models see all of it. Channels between a few long-lived threads
+/// are crossbeam's own business.
+#[test]
+fn threads_share_by_one_door() {
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| !is_test(&source.path)) {
+        if source.path.parent().is_some_and(|folder| folder.ends_with("base/sync")) {
+            continue;
+        }
+        for (number, line) in without_tests(&source.text).lines().enumerate() {
+            let words =
+                ["parking_lot::", "std::sync::", "crossbeam_queue", "crossbeam_utils::", "mio::Waker", "Waker};"];
+            let is_shared = words.iter().any(|word| line.contains(word));
+            if is_shared && !["crate::base::sync::", "std::sync::mpsc::"].iter().any(|word| line.contains(word)) {
+                wrong.push(format!("{}:{}: {line}", source.path.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The crate of every package, tests and benchmarks too; the lint itself holds for all targets of a manifest.
 #[test]
 fn nothing_is_unsafe() {
-    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).expect("Cargo.toml");
-    assert!(manifest.contains("unsafe_code = \"forbid\""), "the lint that forbids unsafe is off");
-    let wrong: Vec<String> = sources()
+    for manifest in ["Cargo.toml", "benches/Cargo.toml", "protocol-tests/Cargo.toml"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(manifest);
+        let text = fs::read_to_string(path).expect("a manifest");
+        assert!(text.contains("unsafe_code = \"forbid\""), "{manifest}: the lint that forbids unsafe is off");
+    }
+    let sources = sources_below(&["src", "tests", "benches", "protocol-tests"]);
+    for folder in ["/src/", "/tests/", "/benches/src/", "/protocol-tests/src/", "/protocol-tests/clients/"] {
+        assert!(sources.iter().any(|source| source.path.to_string_lossy().contains(folder)), "no source in {folder}");
+    }
+    let is_unsafe = |line: &str| {
+        let code = line.trim_start();
+        ["unsafe ", "pub unsafe ", "#[allow(unsafe_code", "#![allow(unsafe_code"]
+            .iter()
+            .any(|start| code.starts_with(start))
+    };
+    let wrong: Vec<String> = sources
         .iter()
-        .filter(|source| source.text.lines().any(|line| line.trim_start().starts_with("unsafe ")))
+        .filter(|source| source.text.lines().any(is_unsafe))
         .map(|source| source.path.display().to_string())
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -185,8 +185,13 @@ fn tests_exist() {
 /// What bounds the store's steps stands with the store, and the terminal's commands are clients.
 const OTHERS: [&str; 2] = ["store", "terminal"];
 
-/// Thresholds of warnings, which bound nothing.
-const NO_LIMITS: [&str; 1] = ["admin::warnings::CONNECTIONS_SHARE_MAX"];
+/// What bounds nothing that grows: the threshold of a warning, how far models look, and what counts as a small value.
+const NO_LIMITS: [&str; 4] = [
+    "admin::warnings::CONNECTIONS_SHARE_MAX",
+    "base::sync::model::BRANCHES_MAX",
+    "base::sync::model::PREEMPTIONS_MAX",
+    "command::output::SMALL_VALUE_BYTES_MAX",
+];
 
 #[test]
 fn no_bound_is_missing() {

@@ -20,6 +20,8 @@ pub struct Pump {
     stream: TcpStream,
     /// What was received and not taken yet.
     pub received: Vec<u8>,
+    /// Whether the connection was reset: the server closed it with requests unread. Replies on their way are lost then.
+    pub is_reset: bool,
     buffer: Box<[u8]>,
 }
 
@@ -30,7 +32,7 @@ impl Pump {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(fail)?;
         stream.set_nodelay(true).map_err(fail)?;
         stream.set_nonblocking(true).map_err(fail)?;
-        Ok(Pump { stream, received: Vec::new(), buffer: vec![0; READ_BYTES].into_boxed_slice() })
+        Ok(Pump { stream, received: Vec::new(), is_reset: false, buffer: vec![0; READ_BYTES].into_boxed_slice() })
     }
 
     /// Sends all of `bytes` and takes what comes meanwhile. No progress for a long time is an error.
@@ -46,7 +48,10 @@ impl Pump {
                     continue;
                 }
                 Err(error) if is_not_yet(error.kind()) => {}
-                Err(_) => return Ok(Pumped::Closed),
+                Err(_) => {
+                    self.is_reset = true;
+                    return Ok(Pumped::Closed);
+                }
             }
             if self.drain() == Pumped::Closed {
                 return Ok(Pumped::Closed);
@@ -70,7 +75,10 @@ impl Pump {
                 Ok(count) => self.received.extend_from_slice(&self.buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Pumped::Done,
-                Err(_) => return Pumped::Closed,
+                Err(_) => {
+                    self.is_reset = true;
+                    return Pumped::Closed;
+                }
             }
         }
     }

@@ -39,6 +39,7 @@ fn number(name: &str) -> Option<u64> {
 fn no_answer_contradicts_the_history() {
     let program = Program::from_environment().unwrap();
     let seconds = number("HISTORY_SECONDS").unwrap_or(SECONDS_DEFAULT);
+    let mut counters = 0;
     for (words, is_encrypted, restart_seconds) in SERVERS {
         let program = Program { is_encrypted, ..program.clone() };
         let options = words.split_whitespace().map(str::to_string).collect();
@@ -48,11 +49,14 @@ fn no_answer_contradicts_the_history() {
         let summary = run(&plan).unwrap_or_else(|error| panic!("HISTORY_SEED={seed}: {error}"));
         println!("HISTORY_SEED={seed} '{words}' TLS {is_encrypted}: {summary:?}");
         assert_eq!(summary.violations, [""; 0], "HISTORY_SEED={seed}");
-        assert!(summary.hits > 1000 && summary.counters > 0, "{summary:?}");
+        assert!(summary.hits > 1000, "{summary:?}");
+        counters += summary.counters;
         assert!(restart_seconds == 0 || summary.restarts > 0, "{summary:?}");
         // Large values fill what little memory there is; most of the time there must be room all the same.
         assert!(summary.refused * REFUSED_ONE_IN <= summary.operations, "{summary:?}");
     }
+    // Not of each server: a slow one that was just started again, or flushed, has none when the load rests.
+    assert!(counters > 0, "no counter was ever looked at");
 }
 
 /// Runs against a server in this process that is wrong now and then.

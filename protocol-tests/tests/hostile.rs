@@ -53,9 +53,11 @@ fn run(program: &Program, options: &str, seed: u64, inputs: usize) -> Result<(),
         .map(|client| thread::spawn(move || attack(port, seed.wrapping_mul(CLIENTS).wrapping_add(client), inputs)))
         .collect();
     let mut rounds = 0;
+    let mut memory = Vec::new();
     while clients.iter().any(|client| !client.is_finished()) {
         server.expect_running()?;
         canary.check(rounds % 8 == 0)?;
+        memory.push(server.resident_bytes()?);
         rounds += 1;
         thread::sleep(CANARY_PAUSE);
     }
@@ -73,10 +75,19 @@ fn run(program: &Program, options: &str, seed: u64, inputs: usize) -> Result<(),
         thread::sleep(CANARY_PAUSE);
     }
     let resident = server.resident_bytes()?;
-    let (seen, gone, mebibytes) = (canary.seen, canary.gone, resident >> 20);
-    println!("'{options}': {answered} bytes of replies, {seen} canaries seen, {gone} gone, {mebibytes} MiB in use");
+    let half_way = memory.get(memory.len() / 2).copied().unwrap_or(resident);
+    let (seen, gone, mebibytes) = (canary.seen, canary.gone, |bytes: usize| bytes as f64 / f64::from(1 << 20));
+    println!(
+        "'{options}': {inputs} inputs, {answered} bytes of replies, {seen} canaries seen, {gone} gone, {:.1} MiB in use, \
+         {:.1} half way",
+        mebibytes(resident),
+        mebibytes(half_way)
+    );
     if resident > memory_limit(options) + RESIDENT_SLACK_BYTES {
         return Err(format!("{resident} bytes of memory afterwards"));
+    }
+    if inputs >= FLAT_INPUTS_MIN && resident > half_way + FLAT_SLACK_BYTES {
+        return Err(format!("{resident} bytes of memory afterwards, {half_way} half way"));
     }
     Ok(())
 }
@@ -221,6 +232,10 @@ impl Canary {
 
 /// A run in CI: about twenty seconds.
 const INPUTS_DEFAULT: u64 = 400_000;
+
+/// So many have filled a server's memory by half way, and from then on it is flat.
+const FLAT_INPUTS_MIN: usize = 1_000_000;
+const FLAT_SLACK_BYTES: usize = 4 << 20;
 
 const OPTIONS: [&str; 4] = ["-t 2 -m 64", "-t 2 -m 2 -o slab_chunk_max=16", "-t 2 -m 8 -M", "-t 2 -m 8 -C"];
 

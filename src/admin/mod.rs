@@ -34,10 +34,10 @@ use std::io::{self, ErrorKind};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::base::sync::{Arc, AtomicBool, Ordering};
+use crate::base::sync::{Arc, AtomicBool, Ordering, Waker};
 use crate::command::Service;
 
 use client::{Client, Next};
@@ -410,5 +410,25 @@ mod tests {
             rows.map(|(name, rest)| (name, rest.split(' ').next().unwrap_or_default())).collect();
         let written: Vec<(&str, &str)> = exporter::names().chain(own::names()).collect();
         assert_eq!(documented, written);
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod models {
+    use super::*;
+    use crate::base::sync::model::{check, thread};
+
+    /// The loop of `Admin::run` without sockets, whose next tick never comes.
+    #[test]
+    fn who_stops_the_listener_wakes_it() {
+        check(|| {
+            let (waker, poll) = Waker::with_poll();
+            let stopper = Arc::new(Stopper { is_stopping: AtomicBool::new(false), waker });
+            let stopping = Arc::clone(&stopper);
+            let stopping = thread::spawn(move || stopping.stop());
+            poll.wait();
+            assert!(stopper.is_stopping.load(Ordering::SeqCst));
+            stopping.join().expect("no panic");
+        });
     }
 }

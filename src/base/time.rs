@@ -51,7 +51,7 @@ pub struct Clock {
     epoch: i64,
     /// Seconds added by `debugtime`; written by commands, read by workers.
     shift_seconds: AtomicI64,
-    /// While paused, the coarse time stands at `paused_at`.
+    /// While paused, the coarse time stands at `paused_at`, which is written first.
     is_paused: AtomicBool,
     paused_at: AtomicI64,
 }
@@ -83,7 +83,7 @@ impl Clock {
 
     /// The coarse time at `instant`, for callers that read the monotonic clock for themselves.
     pub fn at(&self, instant: Instant) -> Now {
-        let ticks = if self.is_paused.load(Ordering::Relaxed) {
+        let ticks = if self.is_paused.load(Ordering::Acquire) {
             self.paused_at.load(Ordering::Relaxed)
         } else {
             instant.saturating_duration_since(self.start).as_secs() as i64
@@ -100,11 +100,32 @@ impl Clock {
     /// Stops the clock (`debugtime p`).
     pub fn pause(&self) {
         self.paused_at.store(self.start.elapsed().as_secs() as i64, Ordering::Relaxed);
-        self.is_paused.store(true, Ordering::Relaxed);
+        self.is_paused.store(true, Ordering::Release);
     }
 
     /// Lets the clock run again (`debugtime r`).
     pub fn resume(&self) {
         self.is_paused.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod models {
+    use super::*;
+    use crate::base::sync::Arc;
+    use crate::base::sync::model::{check, thread};
+
+    /// A worker saw that the clock was stopped before it saw when, and went back to the start of the process.
+    #[test]
+    fn a_clock_that_is_stopped_does_not_go_back() {
+        check(|| {
+            let start = Instant::now() - Duration::from_secs(100);
+            let clock = Arc::new(Clock { start, ..Clock::start() });
+            let other = Arc::clone(&clock);
+            let other = thread::spawn(move || other.pause());
+            assert!(clock.now().seconds >= START_SECONDS + 100, "{}", clock.now().seconds);
+            other.join().expect("no panic");
+            assert!(clock.now().seconds >= START_SECONDS + 100);
+        });
     }
 }

@@ -248,9 +248,9 @@ pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest) -> Delta {
     }
     let class_id = item.class();
     let (flags, exptime, old_bytes) = (item.flags(), item.exptime(), item.value().len());
-    let number = match item.value() {
-        Value::Inline(bytes) => c_u64(bytes),
-        Value::Large(_) => None,
+    let (number, is_large) = match item.value() {
+        Value::Inline(bytes) => (c_u64(bytes), false),
+        Value::Large(_) => (large_number(item.value()), true),
     };
     let Some(number) = number else {
         return Delta::NonNumeric;
@@ -265,16 +265,10 @@ pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest) -> Delta {
     };
     let mut digits = itoa::Buffer::new();
     let text = digits.format(value).as_bytes();
-    if text.len() <= old_bytes {
-        let mut padded = [b' '; NUMBER_BYTES_MAX];
-        padded[..text.len()].copy_from_slice(text);
-        match padded.get(..old_bytes) {
-            Some(padded) => entry.overwrite(padded),
-            None => {
-                let mut long = vec![b' '; old_bytes];
-                long[..text.len()].copy_from_slice(text);
-                entry.overwrite(&long);
-            }
+    // Without memory a large value is put in place anew below and is no longer padded.
+    if text.len() <= old_bytes && (!is_large || entry.overwrite_large(text)) {
+        if !is_large {
+            overwrite(entry, text, old_bytes);
         }
         let cas = match request.new_cas {
             Some(cas) => cas,
@@ -289,6 +283,40 @@ pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest) -> Delta {
         Ok(cas) => Delta::Done { value, cas },
         Err(_) => Delta::NoMemory,
     }
+}
+
+/// Writes a number over an inline value of `old_bytes`, padded with spaces.
+#[inline]
+fn overwrite(entry: &mut Entry<'_>, text: &[u8], old_bytes: usize) {
+    let mut padded = [b' '; NUMBER_BYTES_MAX];
+    padded[..text.len()].copy_from_slice(text);
+    match padded.get(..old_bytes) {
+        Some(padded) => entry.overwrite(padded),
+        None => {
+            let mut long = vec![b' '; old_bytes];
+            long[..text.len()].copy_from_slice(text);
+            entry.overwrite(&long);
+        }
+    }
+}
+
+/// The number that a large value begins with. Only what may belong to one is copied together.
+#[cold]
+fn large_number(value: Value<'_>) -> Option<u64> {
+    let mut text: Vec<u8> = Vec::new();
+    let mut is_done = false;
+    value.pieces(|piece| {
+        let blanks =
+            if text.is_empty() { piece.iter().take_while(|byte| matches!(byte, b' ' | 9..=13)).count() } else { 0 };
+        for &byte in piece.iter().skip(blanks) {
+            if is_done {
+                return;
+            }
+            text.push(byte);
+            is_done = !matches!(byte, b'0'..=b'9' | b'+' | b'-');
+        }
+    });
+    c_u64(&text)
 }
 
 /// Counts a delta that found no key.

@@ -9,6 +9,7 @@ use crate::base::key;
 use crate::protocol::text::line::next_token;
 use crate::protocol::text::reply;
 use crate::store::BATCH_KEYS;
+use crate::store::value::Value;
 
 use super::output::Output;
 use super::retrieval::{Wanted, is_observed, write_inline};
@@ -153,7 +154,7 @@ impl<'a> Batch<'a> {
         match self.answers[index] {
             Answer::Left => return false,
             Answer::Written => {}
-            Answer::Kept(start, end) => output.push(&context.scratch.replies[start..end]),
+            Answer::Kept(start, end) => output.push_value(Value::Inline(&context.scratch.replies[start..end])),
         }
         true
     }

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use crate::base::sync::Arc;
+use crate::store::Store;
 use crate::store::value::{Chunk, LargeValue, Value};
 
 /// Waiting bytes above which a connection's requests are not executed until some are sent.
@@ -45,6 +46,8 @@ pub struct Output {
     boundaries: Option<Vec<usize>>,
     /// Replies this turn may still begin.
     replies_left: u32,
+    /// A value is missing, for want of memory: nothing of the queue may be sent.
+    is_torn: bool,
 }
 
 impl Default for Output {
@@ -63,6 +66,7 @@ impl Output {
             insert_bytes: 0,
             boundaries: None,
             replies_left: REPLIES_UNLIMITED,
+            is_torn: false,
         }
     }
 
@@ -118,6 +122,30 @@ impl Output {
         &mut self.bytes
     }
 
+    /// Whether there is memory for the replies of the next few requests, but for values of more than
+    /// [`SMALL_VALUE_BYTES_MAX`], which look after themselves. None is needed after a tear.
+    #[inline]
+    pub fn has_room(&mut self, store: &Store) -> bool {
+        !self.is_torn && (self.bytes.capacity() - self.bytes.len() >= ROOM_BYTES || self.make_room(store))
+    }
+
+    /// Memory that the store has set aside for this is used before a client is turned away.
+    #[cold]
+    fn make_room(&mut self, store: &Store) -> bool {
+        reserve(ROOM_BYTES, &mut self.bytes) || (store.release_reserve() && reserve(ROOM_BYTES, &mut self.bytes))
+    }
+
+    /// Leaves something out for want of memory.
+    #[cold]
+    pub fn tear(&mut self) {
+        self.is_torn = true;
+    }
+
+    /// Whether something had to be left out for want of memory. The connection cannot go on.
+    pub fn is_torn(&self) -> bool {
+        self.is_torn
+    }
+
     /// Appends bytes.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
@@ -128,7 +156,8 @@ impl Output {
     #[inline]
     pub fn push_value(&mut self, value: Value<'_>) {
         match value {
-            Value::Inline(bytes) => self.bytes.extend_from_slice(bytes),
+            Value::Inline(bytes) if has_room_for(bytes, &mut self.bytes) => self.bytes.extend_from_slice(bytes),
+            Value::Inline(_) => self.is_torn = true,
             Value::Large(large) => self.push_large(large),
         }
     }
@@ -144,6 +173,11 @@ impl Output {
     #[inline]
     pub fn pending(&self) -> usize {
         self.bytes.len() - self.sent + self.insert_bytes
+    }
+
+    /// Whether memory of large values waits to be sent.
+    pub fn holds_large(&self) -> bool {
+        self.insert_bytes > 0
     }
 
     /// Whether nothing is waiting.
@@ -175,6 +209,7 @@ impl Output {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.sent = 0;
+        self.is_torn = false;
         self.inserts.clear();
         self.insert_bytes = 0;
         if let Some(boundaries) = &mut self.boundaries {
@@ -249,6 +284,24 @@ impl Output {
             self.bytes = Vec::new();
         }
     }
+}
+
+/// Room made sure of ahead of a request, or of a batch of them with small values.
+const ROOM_BYTES: usize = 24 * 1024;
+/// Values up to this fit into that room, as many as a batch may have.
+const SMALL_VALUE_BYTES_MAX: usize = 1024;
+
+/// Whether there is memory for a value and what follows it. Small ones have the room that was made sure of ahead.
+#[inline]
+pub(super) fn has_room_for(value: &[u8], out: &mut Vec<u8>) -> bool {
+    value.len() <= SMALL_VALUE_BYTES_MAX
+        || out.capacity() - out.len() >= value.len() + ROOM_BYTES
+        || reserve(value.len() + ROOM_BYTES, out)
+}
+
+#[cold]
+fn reserve(bytes: usize, out: &mut Vec<u8>) -> bool {
+    out.try_reserve(bytes).is_ok()
 }
 
 /// Any number.

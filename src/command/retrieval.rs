@@ -14,7 +14,7 @@ use crate::store::value::Value;
 use crate::store::{BATCH_KEYS, Entry, ItemView};
 
 use super::batch::Batch;
-use super::output::{OUTPUT_BYTES_MAX, Output};
+use super::output::{OUTPUT_BYTES_MAX, Output, has_room_for};
 use super::service::{Context, Service};
 use super::verbose;
 
@@ -113,6 +113,10 @@ fn many(lookup: Lookup, keys: &[u8], output: &mut Output, context: &mut Context<
     let mut rest = keys;
     let mut looked_up = 0;
     loop {
+        if !output.has_room(&context.service.store) {
+            output.tear();
+            return Looked::Done;
+        }
         let mut batch = Batch::take(&mut rest, context);
         if lookup.deadline.is_none() {
             batch.answer_together(lookup.has_cas, false, output, context);
@@ -250,11 +254,11 @@ fn write_value(key: &[u8], item: &ItemView<'_>, has_cas: bool, is_last: bool, ou
     }
 }
 
-/// Writes an inline value, or nothing and says false when it is a large one.
+/// Writes an inline value, or nothing and says false when it is a large one or finds no memory.
 #[inline(always)]
 pub(super) fn write_inline(key: &[u8], item: &ItemView<'_>, has_cas: bool, is_last: bool, out: &mut Vec<u8>) -> bool {
     match item.plain_value() {
-        Some(value) if !has_cas => {
+        Some(value) if !has_cas && has_room_for(value, out) => {
             reply::plain_value(key, value, is_last, out);
             true
         }
@@ -267,6 +271,9 @@ fn write_any_inline(key: &[u8], item: &ItemView<'_>, has_cas: bool, is_last: boo
     let Value::Inline(value) = item.value() else {
         return false;
     };
+    if !has_room_for(value, out) {
+        return false;
+    }
     reply::value_header(key, item.flags(), value.len(), has_cas.then(|| item.cas()), out);
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
@@ -279,6 +286,9 @@ fn write_any_inline(key: &[u8], item: &ItemView<'_>, has_cas: bool, is_last: boo
 #[inline(never)]
 fn write_large(key: &[u8], item: &ItemView<'_>, has_cas: bool, output: &mut Output) {
     let value = item.value();
+    if matches!(value, Value::Inline(_)) {
+        return output.tear();
+    }
     reply::value_header(key, item.flags(), value.len(), has_cas.then(|| item.cas()), output.bytes());
     output.push_value(value);
     output.push(b"\r\n");

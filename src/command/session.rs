@@ -180,6 +180,9 @@ impl Session {
         if turn.requests_left == 0 || output.pending() >= OUTPUT_BYTES_MAX {
             return Some(Next::Yield);
         }
+        if !output.has_room(&context.service.store) {
+            return Some(without_room(output));
+        }
         if !verbose::is_on() {
             // The two most frequent requests are recognised without looking for their line end first.
             let answered = match rest[0] {
@@ -350,6 +353,9 @@ impl Session {
         if output.pending() >= OUTPUT_BYTES_MAX {
             return Some(Next::Yield);
         }
+        if !output.has_room(&context.service.store) {
+            return Some(without_room(output));
+        }
         let rest = turn.rest();
         let Some(keys) = rest.get(..*left) else {
             return Some(Next::Input { bytes: *left + 1 });
@@ -461,4 +467,10 @@ impl Session {
             Phase::Closed(_) => ConnectionState::Closing,
         }
     }
+}
+
+/// What to do without memory for replies: send what there is, which frees some.
+#[cold]
+fn without_room(output: &Output) -> Next {
+    if output.is_empty() || output.is_torn() { Next::Abort(CloseReason::Error) } else { Next::Yield }
 }

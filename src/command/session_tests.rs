@@ -100,6 +100,30 @@ fn large_values_come_and_go() {
     );
 }
 
+/// As memcached does up to `slab_chunk_max`: found by the fuzzer's oracle, where values of more than 16 KiB were no numbers.
+#[test]
+fn numbers_in_large_values_are_counted() {
+    for (bytes, front) in [(17_000, "5"), (200_000, " \t5"), (17_000, "+00005"), (524_000, "5")] {
+        let (value, shown, less) = (padded(front, bytes), padded("8", bytes), padded("6", bytes));
+        check(
+            format!("set a 3 0 {bytes}\r\n{value}\r\nincr a 3\r\ngets a\r\ndecr a 2\r\nget a\r\nmn\r\n").as_bytes(),
+            &format!(
+                "STORED\r\n8\r\nVALUE a 3 {bytes} 3\r\n{shown}\r\nEND\r\n6\r\nVALUE a 3 {bytes}\r\n{less}\r\nEND\r\nMN\r\n"
+            ),
+        );
+    }
+    let refused = "STORED\r\nCLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
+    for front in ["x", "5x", "-5", "5-", "18446744073709551616"] {
+        check(format!("set a 0 0 17000\r\n{}\r\nincr a 1\r\n", padded(front, 17_000)).as_bytes(), refused);
+    }
+    check(format!("set a 0 0 600000\r\n{}\r\nincr a 1\r\n", padded("5", 600_000)).as_bytes(), refused);
+}
+
+/// A value that begins with `front`. A width of `format!` ends at 65 535.
+fn padded(front: &str, bytes: usize) -> String {
+    front.to_owned() + &" ".repeat(bytes - front.len())
+}
+
 #[test]
 fn states_show_what_is_waited_for() {
     let service = service();

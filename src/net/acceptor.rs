@@ -8,10 +8,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Poll, Token, Waker};
+use mio::{Events, Poll, Token};
 use rustix::io::Errno;
 
-use crate::base::sync::{Arc, AtomicBool, Ordering};
+use crate::base::sync::{Arc, AtomicBool, Ordering, Waker};
 use crate::command::Service;
 use crate::command::service::ProtocolChoice;
 use crate::stats::connections::{ConnectionEntry, ConnectionState};
@@ -305,3 +305,32 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 const BATCH_MAX: usize = 64;
 /// Batches accepted from one listener at the end.
 const LAST_BATCHES: usize = 16;
+
+#[cfg(all(test, feature = "loom"))]
+mod models {
+    use super::*;
+    use crate::base::sync::model::{check, thread};
+
+    /// The loop of [`Acceptor::run`] without sockets, which sleeps while nobody wakes it.
+    #[test]
+    fn who_stops_the_acceptor_or_awaits_a_turn_wakes_it() {
+        check(|| {
+            let (waker, poll) = Waker::with_poll();
+            let (is_stopping, is_turn_awaited) = (AtomicBool::new(false), AtomicBool::new(false));
+            let stopper = Arc::new(Stopper { is_stopping, is_turn_awaited, waker });
+            let supervisor = Arc::clone(&stopper);
+            let supervisor = thread::spawn(move || {
+                supervisor.await_turn();
+                while !supervisor.has_turned() {
+                    thread::yield_now();
+                }
+                supervisor.stop();
+            });
+            while !stopper.is_stopping.load(Ordering::SeqCst) {
+                poll.wait();
+                stopper.is_turn_awaited.store(false, Ordering::SeqCst);
+            }
+            supervisor.join().expect("no panic");
+        });
+    }
+}

@@ -64,7 +64,7 @@ impl Tail {
         }
     }
 
-    /// Appends `bytes`; false when the worker has no read buffer left for this connection.
+    /// Appends `bytes`; false when the worker has no read buffer left for this connection, or no memory for it.
     #[must_use]
     pub fn append(&mut self, bytes: &[u8], pool: &mut Pool) -> bool {
         if bytes.is_empty() {
@@ -76,40 +76,40 @@ impl Tail {
                 None => return false,
             }
         }
-        if self.start > 0 {
-            self.bytes.drain(..self.start);
-            self.start = 0;
-        }
-        if !self.reserve(bytes.len(), pool) {
+        if !self.make_room(bytes.len(), pool) {
             return false;
         }
         self.bytes.extend_from_slice(bytes);
         true
     }
 
-    /// Makes room for `count` more bytes; false when that makes a long tail for which nothing is left.
+    /// Room for `count` more bytes at the end; false when that makes a long tail for which nothing is left, or there is no
+    /// memory.
     #[inline]
-    fn reserve(&mut self, count: usize, pool: &mut Pool) -> bool {
+    fn make_room(&mut self, count: usize, pool: &mut Pool) -> bool {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
         let wanted = self.bytes.len() + count;
         wanted <= self.bytes.capacity() || self.grow(wanted, pool)
     }
 
+    /// Grows to `wanted` bytes of capacity or more.
     #[cold]
     fn grow(&mut self, wanted: usize, pool: &mut Pool) -> bool {
         let doubled = self.bytes.capacity().saturating_mul(2).min(self.bytes.capacity() + GROWTH_BYTES_MAX);
         // Only who needs it is counted.
         let capacity =
             if wanted > TAIL_BYTES_KEPT { wanted.max(doubled) } else { doubled.clamp(wanted, TAIL_BYTES_KEPT) };
-        if capacity > TAIL_BYTES_KEPT {
-            let more = capacity - self.long_bytes;
-            if pool.long_bytes + more > LONG_TAILS_BYTES_MAX {
-                return false;
-            }
+        let more = if capacity > TAIL_BYTES_KEPT { capacity - self.long_bytes } else { 0 };
+        let has_room = pool.long_bytes + more <= LONG_TAILS_BYTES_MAX
+            && self.bytes.try_reserve_exact(capacity - self.bytes.len()).is_ok();
+        if has_room {
             pool.long_bytes += more;
-            self.long_bytes = capacity;
+            self.long_bytes += more;
         }
-        self.bytes.reserve_exact(capacity - self.bytes.len());
-        true
+        has_room
     }
 
     /// Replaces the content by `bytes`; false as with [`Tail::append`].
@@ -128,11 +128,7 @@ impl Tail {
     /// empty. `None` as with [`Tail::append`].
     pub fn extend_space(&mut self, count: usize, pool: &mut Pool) -> Option<&mut [u8]> {
         debug_assert!(!self.is_empty());
-        if self.start > 0 {
-            self.bytes.drain(..self.start);
-            self.start = 0;
-        }
-        if !self.reserve(count, pool) {
+        if !self.make_room(count, pool) {
             return None;
         }
         let length = self.bytes.len();
@@ -290,6 +286,16 @@ mod tests {
             tail.clear(&mut pool);
         }
         assert_eq!((pool.long_bytes, pool.tails_in_use), (0, 0));
+    }
+
+    /// A process that got no more memory ended.
+    #[test]
+    fn a_tail_without_memory_is_refused() {
+        let mut pool = Pool::new(0);
+        let mut tail = Tail::default();
+        assert!(tail.append(b"k", &mut pool));
+        assert!(!tail.grow(isize::MAX as usize, &mut pool) && pool.long_bytes == 0);
+        assert!(tail.append(b"k", &mut pool));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::stats::connections::{ConnectionEntry, ConnectionState};
 
 use super::address::Peer;
 use super::buffer::{Pool, TAIL_BYTES_MAX, Tail};
+use super::held::Held;
 use super::inbox::NewConnection;
 use super::sampler::Sampler;
 use super::stream::Stream;
@@ -115,6 +116,7 @@ pub struct Connection {
     pub is_listed: bool,
     /// To be closed once the replies are sent.
     closing: Option<CloseReason>,
+    held: Held,
 }
 
 impl Connection {
@@ -138,6 +140,7 @@ impl Connection {
             is_blocked: false,
             is_listed: false,
             closing: None,
+            held: Held::default(),
         }
     }
 
@@ -200,6 +203,16 @@ impl Connection {
             && !self.session.has_work()
     }
 
+    /// Whether it holds memory of large values that others could use: one on its way in, or some on their way out.
+    pub fn is_holding(&self) -> bool {
+        self.session.is_receiving() || self.output.as_ref().is_some_and(|output| output.holds_large())
+    }
+
+    /// How it has moved such memory; to be asked at regular times.
+    pub fn held(&mut self) -> &mut Held {
+        &mut self.held
+    }
+
     /// Whether replies of requests already read are still to be made or sent.
     pub fn is_owing(&self) -> bool {
         self.output.is_some() || self.is_unfinished
@@ -247,6 +260,7 @@ impl Connection {
         }
         let step = self.step(token, output, tools);
         match step {
+            _ if output.is_torn() => return Verdict::Close(CloseReason::Error),
             Step::Abort(reason) => return Verdict::Close(reason),
             Step::Close(reason) => self.closing = Some(reason),
             Step::Again { may_defer: true }
@@ -456,6 +470,7 @@ impl Connection {
                 Read::Bytes(count) => {
                     let received = count.min(wanted);
                     self.session.received(received);
+                    self.held.note_moved(received);
                     budget -= received;
                     if count > received {
                         self.expects_large = true;
@@ -522,6 +537,7 @@ impl Connection {
                 Ok(sent) => {
                     tools.service.workers[tools.worker].bytes_written.add(sent as u64);
                     output.advance(sent);
+                    self.held.note_moved(sent);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.is_blocked = true;

@@ -12,6 +12,7 @@ pub mod acceptor;
 pub mod address;
 pub mod buffer;
 pub mod connection;
+mod held;
 pub mod inbox;
 pub mod listener;
 pub mod sampler;

@@ -146,6 +146,10 @@ fn converse(session: &mut Session, payload: &[u8], output: &mut Output, reply: &
     let mut rest = payload;
     for _ in 0..YIELDS_MAX {
         let progress = session.process(rest, output, context);
+        if output.is_torn() {
+            output.clear();
+            return;
+        }
         rest = &rest[progress.consumed..];
         reply.take(output);
         let may_go_on = reply.bytes.len() <= REPLY_BYTES_MAX && (progress.consumed > 0 || session.has_work());

@@ -11,11 +11,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Poll, Token, Waker};
+use mio::{Events, Poll, Token};
 use slab::Slab;
 
 use crate::base::sizes::READ_BUFFER_BYTES;
-use crate::base::sync::Arc;
+use crate::base::sync::{Arc, Waker};
 use crate::base::time::Now;
 use crate::command::service::Scratch;
 use crate::command::{CloseReason, Service};
@@ -53,6 +53,10 @@ pub struct Worker {
     now: Now,
     maintain_at: Instant,
     sweep_at: Option<Instant>,
+    /// The store's count at the last sweep.
+    starvations: u32,
+    /// The same of the system's refusals, which are said once.
+    refusals: u64,
     /// Set when the server stops: when to end even if replies are owed.
     stop_at: Option<Instant>,
     /// Whether a poll since then has shown what had been received.
@@ -88,6 +92,8 @@ impl Worker {
             woken: Vec::new(),
             maintain_at: start,
             sweep_at: has_idle_timeout.then_some(start + SWEEP_INTERVAL),
+            starvations: 0,
+            refusals: 0,
             stop_at: None,
             has_looked_last: false,
         })
@@ -191,7 +197,7 @@ impl Worker {
     }
 
     fn read_inbox(&mut self) {
-        self.inbox.look();
+        let is_stopping = self.inbox.look();
         while let Some(new) = self.inbox.connection() {
             self.adopt(Connection::new(new, self.now));
         }
@@ -204,7 +210,7 @@ impl Worker {
             }
         }
         self.woken = woken;
-        if self.inbox.is_stopping() && self.stop_at.is_none() {
+        if is_stopping && self.stop_at.is_none() {
             self.stop_at = Some(self.instant + STOP_TIMEOUT);
         }
     }
@@ -260,6 +266,9 @@ impl Worker {
         let verdict = connection.turn(token, &mut tools);
         self.sampler.end_turn(self.instant, &self.service, self.index);
         match verdict {
+            Verdict::Wait if connection.is_holding() => {
+                self.sweep_at.get_or_insert(self.instant + SWEEP_INTERVAL);
+            }
             Verdict::Wait => {}
             Verdict::Again => self.list(token),
             Verdict::Close(CloseReason::Normal) => self.close(token, "normal"),
@@ -290,15 +299,27 @@ impl Worker {
             let workers = self.service.config.threads;
             let pause = self.service.store.maintain(self.index, workers, self.now);
             self.maintain_at = instant + pause.min(MAINTAIN_PAUSE_MAX);
+            if self.index == 0 {
+                self.warn_of_refusals();
+            }
         }
         if self.sweep_at.is_some_and(|sweep_at| instant >= sweep_at) {
             self.sweep_handshakes();
             if self.service.config.idle_timeout_seconds > 0 {
                 self.sweep_idle();
             }
+            self.sweep_stuck();
             let is_awaited = self.service.config.idle_timeout_seconds > 0
-                || self.connections.iter().any(|(_, connection)| connection.is_handshaking());
+                || self.connections.iter().any(|(_, other)| other.is_handshaking() || other.is_holding());
             self.sweep_at = is_awaited.then_some(instant + SWEEP_INTERVAL);
+        }
+    }
+
+    /// Says so when the system has refused memory.
+    fn warn_of_refusals(&mut self) {
+        let refusals = self.service.store.refusals();
+        if std::mem::replace(&mut self.refusals, refusals) < refusals {
+            log::warn!("the system gives no more memory: the cache makes do with what it has");
         }
     }
 
@@ -314,6 +335,26 @@ impl Worker {
         for token in idle {
             self.service.workers[self.index].idle_kicks.add(1);
             self.close(token, "idle_timeout");
+        }
+    }
+
+    /// Closes connections that hold memory of large values and do not move, if a command has found no memory lately.
+    fn sweep_stuck(&mut self) {
+        let starvations = self.service.store.starvations();
+        let is_starved = std::mem::replace(&mut self.starvations, starvations) != starvations;
+        let mut stuck = Vec::new();
+        for (token, connection) in &mut self.connections {
+            let is_holding = connection.is_holding();
+            if connection.held().is_stuck(is_holding) {
+                stuck.push(token);
+            }
+        }
+        if !is_starved || stuck.is_empty() {
+            return;
+        }
+        log::warn!("closed {} connections that held memory of large values and did not move", stuck.len());
+        for token in stuck {
+            self.close(token, "error");
         }
     }
 

@@ -132,7 +132,7 @@ const PARTITION_BYTES_MIN: usize = 16 << 20;
 const PARTITION_BYTES_MAX: usize = 32 << 30;
 
 /// Memory limit from which on huge pages are asked for without `-L`: a smaller cache is found without them.
-pub(super) const HUGE_PAGES_LIMIT_MIN: usize = 64 << 20;
+pub(super) const HUGE_PAGES_LIMIT_MIN: usize = 128 << 20;
 
 #[cfg(test)]
 mod tests {

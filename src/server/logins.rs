@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use crossbeam::channel::{TrySendError, bounded};
+use crossbeam_channel::{TrySendError, bounded};
 
 use crate::base::sync::{Arc, Mutex};
 use crate::command::login::accounts::Accounts;

@@ -211,3 +211,35 @@ mod tests {
         assert_eq!(table.structures.load(Ordering::Relaxed), 3);
     }
 }
+
+#[cfg(all(test, feature = "loom"))]
+mod models {
+    use super::*;
+    use crate::base::sync::model::{check, thread};
+
+    #[test]
+    fn who_is_listed_is_open() {
+        check(|| {
+            let table = Arc::new(ConnectionTable::default());
+            let open = |table: &ConnectionTable, descriptor| {
+                table.open(ConnectionEntry::new(descriptor, "a".into(), "b".into(), ConnectionState::Read, 1))
+            };
+            let first = open(&table, 1);
+            let other = Arc::clone(&table);
+            let other = thread::spawn(move || {
+                let second = open(&other, 2);
+                second.set_state(ConnectionState::Watch);
+                other.close(&first);
+                other.close(&first);
+            });
+            let third = open(&table, 3);
+            let listed = table.list();
+            assert!(listed.iter().any(|entry| Arc::ptr_eq(entry, &third)));
+            other.join().expect("no panic");
+            let descriptors: Vec<i32> = table.list().iter().map(|entry| entry.descriptor).collect();
+            assert_eq!((&descriptors[..], table.count()), (&[2, 3][..], 2));
+            assert_eq!(table.total.load(Ordering::Relaxed), 3);
+            assert!((2..=3).contains(&table.structures.load(Ordering::Relaxed)));
+        });
+    }
+}

@@ -2,25 +2,33 @@
 
 use crate::base::sync::{AtomicU64, Ordering};
 
-/// A counter that one thread writes and any thread reads: no read-modify-write on the bus.
+/// A counter that one thread writes and any thread reads: no read-modify-write on the bus. Setting it to zero, which any
+/// thread may do, leaves the count alone and moves what it is compared with, so that no addition undoes it.
 #[derive(Default, Debug)]
-pub struct Counter(AtomicU64);
+pub struct Counter {
+    /// Written by the owning worker alone.
+    count: AtomicU64,
+    /// What `count` was at the last reset. base <= count
+    base: AtomicU64,
+}
 
 impl Counter {
     /// Adds `count`. Only the owning worker may call it.
     #[inline]
     pub fn add(&self, count: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+        self.count.store(self.count.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
     }
 
     /// The value.
     pub fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        // In this order: whoever sees a base sees at least the count that it was taken from.
+        let base = self.base.load(Ordering::Acquire);
+        self.count.load(Ordering::Relaxed).wrapping_sub(base)
     }
 
     /// Back to zero (`stats reset`).
     pub fn reset(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.base.fetch_max(self.count.load(Ordering::Relaxed), Ordering::AcqRel);
     }
 }
 
@@ -84,4 +92,47 @@ worker_counters! {
     ssl_handshake_errors,
     /// TLS connections that failed after the handshake.
     ssl_proto_errors,
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod models {
+    use super::*;
+    use crate::base::sync::Arc;
+    use crate::base::sync::model::{check, thread};
+
+    /// `stats reset` while a worker counted: the worker had read the old value and wrote it back with its addition.
+    #[test]
+    fn an_addition_does_not_undo_a_reset() {
+        check(|| {
+            let counter = Arc::new(Counter::default());
+            counter.add(1000);
+            let resetting = Arc::clone(&counter);
+            let resetting = thread::spawn(move || {
+                resetting.reset();
+                assert!(resetting.value() <= 2);
+            });
+            counter.add(1);
+            counter.add(1);
+            resetting.join().expect("no panic");
+            assert!(counter.value() <= 2, "{}", counter.value());
+        });
+    }
+
+    /// A reader that saw a reset before the additions that came before it would show a number beyond all bounds.
+    #[test]
+    fn a_reader_sees_no_count_that_never_was() {
+        check(|| {
+            let counter = Arc::new(Counter::default());
+            let worker = Arc::clone(&counter);
+            let worker = thread::spawn(move || {
+                worker.add(5);
+                worker.reset();
+                worker.add(1);
+            });
+            let seen = counter.value();
+            assert!([0, 1, 5, 6].contains(&seen), "{seen}");
+            worker.join().expect("no panic");
+            assert_eq!(counter.value(), 1);
+        });
+    }
 }

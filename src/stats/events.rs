@@ -387,3 +387,69 @@ mod tests {
         assert_eq!(hub.counters().watchers, WATCHERS_MAX as u64 - 1);
     }
 }
+
+#[cfg(all(test, feature = "loom"))]
+mod models {
+    use super::*;
+    use crate::base::sync::Waker;
+    use crate::base::sync::model::{Poll, check, thread};
+
+    fn watch(hub: &Arc<EventHub>, buffer_bytes_max: usize) -> (Subscription, Poll) {
+        let (waker, poll) = Waker::with_poll();
+        let wake = Arc::new(move || waker.wake().expect("woken"));
+        (hub.subscribe(class::FETCHERS, buffer_bytes_max, wake).expect("a place"), poll)
+    }
+
+    fn emit(hub: &EventHub, bytes: usize) {
+        hub.emit(class::FETCHERS, |line| line.resize(line.len() + bytes, b'x'));
+    }
+
+    fn numbers(lines: &[u8]) -> Vec<u64> {
+        let text = String::from_utf8_lossy(lines);
+        let gids = text.lines().filter_map(|line| line.split_once(" gid=")?.1.split(' ').next()?.parse().ok());
+        gids.collect()
+    }
+
+    /// A watcher that drains whenever it is woken, and only then, gets every line in order.
+    #[test]
+    fn every_line_arrives_in_order() {
+        check(|| {
+            let hub = Arc::new(EventHub::default());
+            let (mut subscription, poll) = watch(&hub, 8192);
+            let emitters = [1, 2].map(|_| {
+                let hub = Arc::clone(&hub);
+                thread::spawn(move || emit(&hub, 1))
+            });
+            let mut lines = Vec::new();
+            while numbers(&lines).len() < 2 {
+                poll.wait();
+                subscription.drain_to(&mut lines);
+            }
+            assert_eq!(numbers(&lines), [1, 2]);
+            emitters.into_iter().for_each(|emitter| emitter.join().expect("no panic"));
+        });
+    }
+
+    #[test]
+    fn a_line_is_sent_or_skipped_and_a_watcher_that_goes_takes_none() {
+        check(|| {
+            let hub = Arc::new(EventHub::default());
+            let (mut subscription, _poll) = watch(&hub, BUFFER_BYTES_MIN);
+            let (passing, _) = watch(&hub, 8192);
+            let emitter = Arc::clone(&hub);
+            let emitter = thread::spawn(move || (0..3).for_each(|_| emit(&emitter, 900)));
+            let mut lines = Vec::new();
+            subscription.drain_to(&mut lines);
+            drop(passing);
+            emitter.join().expect("no panic");
+            subscription.drain_to(&mut lines);
+            let skipped = subscription.watcher.pending.lock().skipped;
+            assert_eq!(numbers(&lines).len() as u64 + skipped, 3);
+            let told = hub.counters();
+            assert_eq!((told.worker_written, told.watchers), (3, 1));
+            assert!((3..=6).contains(&(told.watcher_sent + told.watcher_skipped)));
+            drop(subscription);
+            assert!(!hub.is_watched(u32::MAX));
+        });
+    }
+}

@@ -3,7 +3,7 @@
 //!
 //! A partition never fails to make room while it holds anything evictable, whatever its size class.
 
-use crate::base::sync::{CachePadded, Mutex};
+use crate::base::sync::{CachePadded, Mutex, Ordering};
 use crate::base::time::Now;
 use crate::stats::events::class as event_class;
 
@@ -80,6 +80,7 @@ impl Partition {
             }
         }
         self.classes[class].counters.outofmemory += 1;
+        self.shared.starvations.fetch_add(1, Ordering::Relaxed);
         None
     }
 
@@ -135,7 +136,9 @@ impl Partition {
         let part = match self.spans.take_part(bytes, slot_bytes) {
             Some(part) => part,
             None => {
-                self.spans.add_region(self.shared.budget.map_region(bytes)?);
+                let Shared { budget, chunks, .. } = &*self.shared;
+                let retry = || chunks.release_any(bytes).then(|| budget.map_region(bytes)).flatten();
+                self.spans.add_region(budget.map_region(bytes).or_else(retry)?);
                 self.spans.take_part(bytes, slot_bytes)?
             }
         };

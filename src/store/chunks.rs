@@ -5,10 +5,12 @@
 //! account: which chunks belong to a page is a label, and a page can go as soon as that many chunks are free, wherever
 //! they are; the live ones of the page get the labels of the freed ones and are counted as rescued.
 //!
-//! Chunks of [`MAPPED_BYTES_MIN`] and more are mappings of their own, so that what they held is the system's again when
-//! sizes change. Smaller ones would need too many mappings; they come from the allocator.
+//! Chunks are mappings of their own, so that what they held is the system's again when sizes change: an allocator keeps it.
+//! Small ones, though, would need too many mappings where memory is large; they come from the allocator (see [`mapped_from`]).
 //!
 //! Lock order: a partition's lock, then this pool's, then the budget's.
+
+use std::fmt;
 
 use slab::Slab;
 
@@ -21,8 +23,22 @@ use super::value::{Chunk, ChunkHome, ChunkMemory, LargeBuffer};
 /// memcached's head of a chunk: decides the class of the last chunk of a chunked item.
 const CHUNK_HEADER_BYTES: usize = 48;
 
-/// Smallest chunk that is mapped by itself.
-const MAPPED_BYTES_MIN: usize = 64 * 1024;
+/// Mappings that small chunks may take, about half of what Linux allows a process (`vm.max_map_count`).
+const MAPPINGS_MAX: usize = 32 * 1024;
+
+/// Smaller chunks would waste too much of their last 4 KiB.
+const MAPPED_BYTES_MIN: usize = 16 * 1024;
+
+/// Chunks of this size and more are mapped, however many there may be.
+const MAPPED_BYTES_ALWAYS: usize = 64 * 1024;
+
+/// Size from which on chunks are mapped, below a memory limit.
+fn mapped_from(limit_bytes: usize) -> usize {
+    (limit_bytes / MAPPINGS_MAX).clamp(MAPPED_BYTES_MIN, MAPPED_BYTES_ALWAYS)
+}
+
+/// Values on their way in may hold all of memory but one part in so many.
+const UPLOADS_KEPT_OUT_OF: usize = 4;
 
 #[derive(Default)]
 struct ClassChunks {
@@ -37,16 +53,45 @@ struct ClassChunks {
 pub struct ChunkPool {
     classes: ClassTable,
     budget: Arc<Budget>,
+    /// Size from which on chunks are mapped.
+    mapped_from: usize,
     state: Mutex<Vec<ClassChunks>>,
     /// Free chunks of all classes, as a hint that spares the lock. Written with the lock held.
     free: AtomicUsize,
+    /// Bytes of values on their way in.
+    uploading: AtomicUsize,
+}
+
+/// The share of one value in what is on its way in; counted as long as this lives.
+pub struct UploadCharge {
+    pool: Arc<ChunkPool>,
+    bytes: usize,
+}
+
+impl Drop for UploadCharge {
+    fn drop(&mut self) {
+        self.pool.uploading.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for UploadCharge {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("UploadCharge").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
 }
 
 impl ChunkPool {
-    /// An empty pool.
-    pub fn new(classes: ClassTable, budget: Arc<Budget>) -> Arc<Self> {
+    /// An empty pool for about `limit_bytes` of chunks.
+    pub fn new(classes: ClassTable, budget: Arc<Budget>, limit_bytes: usize) -> Arc<Self> {
         let state = (0..=classes.largest()).map(|_| ClassChunks::default()).collect();
-        Arc::new(Self { classes, budget, state: Mutex::new(state), free: AtomicUsize::new(0) })
+        Arc::new(Self {
+            classes,
+            budget,
+            mapped_from: mapped_from(limit_bytes),
+            state: Mutex::new(state),
+            free: AtomicUsize::new(0),
+            uploading: AtomicUsize::new(0),
+        })
     }
 
     /// Budget one chunk of a class takes.
@@ -66,6 +111,14 @@ impl ChunkPool {
         let rest = value_bytes % chunk_max;
         let last = (rest > 0).then(|| usize::from(self.classes.class_of(rest + CHUNK_HEADER_BYTES)));
         Plan { class: largest, count: value_bytes / chunk_max, last }
+    }
+
+    /// A buffer of chunks that nobody else has to go for; `None` when there are too few.
+    pub fn free_buffer(self: &Arc<Self>, item_bytes: usize, value_bytes: usize) -> Option<LargeBuffer> {
+        let plan = self.plan(item_bytes, value_bytes);
+        let classes = std::iter::repeat_n(plan.class, plan.count).chain(plan.last);
+        let taken: Option<Vec<_>> = classes.map(|class| self.take(class)).collect();
+        Some(LargeBuffer::new(taken?, value_bytes, self.begin_upload(value_bytes)?))
     }
 
     /// A chunk of a class; `None` when the class may not have more memory.
@@ -105,7 +158,7 @@ impl ChunkPool {
 
     fn memory(&self, class: usize) -> Option<ChunkMemory> {
         let bytes = self.classes.chunk_bytes(class);
-        if bytes >= MAPPED_BYTES_MIN
+        if bytes >= self.mapped_from
             && let Some(memory) = self.budget.map(bytes)
         {
             return Some(ChunkMemory::Mapped(memory));
@@ -127,9 +180,17 @@ impl ChunkPool {
         self.budget.give_back(class, self.cost(class));
     }
 
-    /// Makes a buffer out of chunks.
-    pub fn buffer(chunks: Vec<Arc<Chunk>>, value_bytes: usize) -> LargeBuffer {
-        LargeBuffer::new(chunks, value_bytes)
+    /// Counts a value of so many bytes as on its way in; `None` when those that are hold as much as they may. So however
+    /// many clients begin values and never end them, a part of memory is left to everybody else.
+    pub fn begin_upload(self: &Arc<Self>, bytes: usize) -> Option<UploadCharge> {
+        let limit = self.budget.limit_bytes();
+        let allowed = (limit - limit / UPLOADS_KEPT_OUT_OF).max(bytes.saturating_mul(2));
+        // Two threads may each be the last: what matters is that the sum is bounded.
+        if self.uploading.load(Ordering::Relaxed).saturating_add(bytes) > allowed {
+            return None;
+        }
+        self.uploading.fetch_add(bytes, Ordering::Relaxed);
+        Some(UploadCharge { pool: Arc::clone(self), bytes })
     }
 
     pub(super) fn give_back(&self, class: u8, id: u32, data: ChunkMemory) {
@@ -238,7 +299,7 @@ mod tests {
     fn pool(pages: usize) -> Arc<ChunkPool> {
         let classes = ClassTable::new(&Config { slab_chunk_max: 16384, ..Config::default() });
         let budget = Arc::new(Budget::new(pages * PAGE_BYTES, 0, classes.largest() + 1, false));
-        ChunkPool::new(classes, budget)
+        ChunkPool::new(classes, budget, pages * PAGE_BYTES)
     }
 
     #[test]
@@ -258,11 +319,58 @@ mod tests {
     }
 
     #[test]
+    fn small_chunks_are_mapped_while_mappings_suffice() {
+        assert_eq!(
+            [64 << 20, 512 << 20, 1 << 30, 2 << 30, 64 << 30].map(mapped_from),
+            [16384, 16384, 32768, 65536, 65536]
+        );
+    }
+
+    #[test]
     fn plans_follow_memcached() {
         let pool = pool(2);
         assert_eq!(pool.plan(16384, 16000), Plan { class: 23, count: 1, last: None });
         assert_eq!(pool.plan(30066, 30000), Plan { class: 23, count: 1, last: Some(23) });
         assert_eq!(pool.plan(32835, 32768), Plan { class: 23, count: 2, last: None });
         assert_eq!(pool.plan(32935, 32868), Plan { class: 23, count: 2, last: Some(3) });
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod models {
+    use super::*;
+    use crate::base::sizes::PAGE_BYTES;
+    use crate::base::sync::model::{check, thread};
+    use crate::store::config::Config;
+
+    /// Chunks of two classes, from the allocator and mapped, that are taken, shared, let go of on another thread and given
+    /// up, all at a time.
+    #[test]
+    fn chunks_are_nobodys_or_somebodys() {
+        check(|| {
+            let classes = ClassTable::new(&Config::default());
+            let budget = Arc::new(Budget::new(2 * PAGE_BYTES, 0, classes.largest() + 1, false));
+            let large = usize::from(classes.class_of(20_000));
+            let pool = ChunkPool::new(classes, Arc::clone(&budget), 2 * PAGE_BYTES);
+            let (mine, theirs) = (pool.take(1).expect("a chunk"), pool.take(1).expect("a chunk"));
+            let (other, shared) = (Arc::clone(&pool), Arc::clone(&mine));
+            let other = thread::spawn(move || {
+                drop((theirs, shared));
+                drop(other.take(large));
+            });
+            drop(mine);
+            drop(pool.take(1));
+            pool.release_any(1);
+            other.join().expect("no panic");
+            let free: usize = pool.state.lock().iter().map(|chunks| chunks.free.len()).sum();
+            assert_eq!(pool.free.load(Ordering::Relaxed), free, "the hint");
+            for class in [1, large] {
+                let (live, free) = pool.counts(class);
+                assert_eq!((live, budget.counts().used[class]), (0, free * pool.cost(class)), "class {class}");
+                assert_eq!(pool.state.lock()[class].pages.iter().sum::<usize>(), free);
+            }
+            while pool.release_any(1) {}
+            assert_eq!(budget.counts().used.iter().sum::<usize>(), 0);
+        });
     }
 }

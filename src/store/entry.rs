@@ -259,6 +259,28 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Overwrites the item's large value with `text` and spaces behind it, so that it keeps its length. A reply that waits
+    /// to be sent keeps the old bytes; false, with nothing done, when there is no free memory for others.
+    #[cold]
+    pub fn overwrite_large(&mut self, text: &[u8]) -> bool {
+        let Some(item) = self.item().map(|view| view.item).filter(|item| item.has(item::LARGE)) else { return false };
+        let (number, item_bytes) = (item.large_number(), self.partition.facts(self.id).bytes);
+        let Some(value) = self.partition.large.get_mut(number) else { return false };
+        if value.overwrite(text) {
+            return true;
+        }
+        let Some(mut buffer) = self.partition.shared.chunks.free_buffer(item_bytes, value.len()) else { return false };
+        buffer.fill(text);
+        while buffer.missing() > 0 {
+            let space = buffer.space();
+            let count = space.len();
+            space.fill(b' ');
+            buffer.advance(count);
+        }
+        *value = buffer.finish();
+        true
+    }
+
     /// Sets the coarse time at which the item expires, 0 for never.
     pub fn set_exptime(&mut self, exptime: u32) {
         if !self.id.is_none() {

@@ -133,3 +133,67 @@ mod tests {
         assert!(!marks.is_covered(marks.touch_time(at(101)), at(101)));
     }
 }
+
+#[cfg(all(test, feature = "loom"))]
+mod models {
+    use super::*;
+    use crate::base::sync::Arc;
+    use crate::base::sync::model::{check, thread};
+
+    fn at(seconds: u32) -> Now {
+        Now { seconds, epoch: 0 }
+    }
+
+    /// Two workers carry a delayed flush out, and one of them flushes at once after it.
+    #[test]
+    fn what_is_covered_stays_covered() {
+        check(|| {
+            let marks = Arc::new(FlushMarks::default());
+            let before = marks.touch_time(at(100));
+            marks.flush_at(110, at(100));
+            let other = Arc::clone(&marks);
+            let other = thread::spawn(move || {
+                let is_covered = other.is_covered(before, at(111));
+                other.flush_now(at(112));
+                is_covered
+            });
+            let first = marks.is_covered(before, at(111));
+            assert!(!first || marks.is_covered(before, at(111)), "it came back");
+            other.join().expect("no panic");
+            assert!(marks.is_covered(112, at(108)), "the later flush");
+            assert!(!marks.is_covered(marks.touch_time(at(100)), at(112)));
+        });
+    }
+
+    /// Two workers see at a time that the second has come. What one of them stores after it has been carried out lives.
+    #[test]
+    fn a_delayed_flush_is_carried_out_once() {
+        check(|| {
+            let marks = Arc::new(FlushMarks::default());
+            marks.flush_at(110, at(100));
+            let other = Arc::clone(&marks);
+            let other = thread::spawn(move || other.is_covered(100, at(109)));
+            let stored = marks.touch_time(at(109));
+            other.join().expect("no panic");
+            assert!(marks.is_covered(109, at(109)));
+            assert!(stored == 109 || !marks.is_covered(stored, at(109)));
+        });
+    }
+
+    #[test]
+    fn each_flush_covers_what_was_touched_before_it() {
+        check(|| {
+            let marks = Arc::new(FlushMarks::default());
+            let other = Arc::clone(&marks);
+            let flush = |marks: &FlushMarks, now| {
+                let touched = marks.touch_time(now);
+                marks.flush_now(now);
+                assert!(marks.is_covered(touched, now));
+            };
+            // The other worker's clock is ahead.
+            let other = thread::spawn(move || flush(&other, at(105)));
+            flush(&marks, at(100));
+            other.join().expect("no panic");
+        });
+    }
+}

@@ -9,7 +9,6 @@ use crate::base::sync::Arc;
 use crate::base::time::Now;
 
 use super::Store;
-use super::chunks::ChunkPool;
 use super::export::SavedItem;
 use super::ids::ItemId;
 use super::item::{self, Fields, Item, Shape};
@@ -33,11 +32,7 @@ pub enum Imported {
 impl Store {
     /// Memory for a large value that is to be imported; `None` when there is none left.
     pub fn import_buffer(&self, key_bytes: usize, value_bytes: usize, flags: u32) -> Option<LargeBuffer> {
-        let chunks = &self.shared.chunks;
-        let plan = chunks.plan(self.item_bytes(key_bytes, value_bytes, flags), value_bytes);
-        let classes = std::iter::repeat_n(plan.class, plan.count).chain(plan.last);
-        let taken: Option<Vec<_>> = classes.map(|class| chunks.take(class)).collect();
-        Some(ChunkPool::buffer(taken?, value_bytes))
+        self.shared.chunks.free_buffer(self.item_bytes(key_bytes, value_bytes, flags), value_bytes)
     }
 
     /// Takes an item over. Its value must be of the kind that [`Store::fit`] says. To be followed, after the last one, by

@@ -20,14 +20,13 @@
 //! affordable since spill buckets are shared: at a mean of 10.5 items per bucket the index takes 6.8 to 7.4 bytes per
 //! item, and 7 to 14 % of the items are spilled. (At 9 it is 7.6 to 7.9 bytes and 4 to 9 %.)
 
+mod bucket;
 mod spill;
 
 use super::ids::ItemId;
 
+use bucket::{Bucket, PLACES};
 use spill::{GROUP, SPILL_PLACES, Spill, owner_of};
-
-/// Items in a bucket.
-const PLACES: usize = 12;
 
 /// Buckets in a segment of the directory: 64 KiB.
 const SEGMENT_BUCKETS: usize = 1024;
@@ -52,57 +51,6 @@ const MERGE_ITEMS_MAX: usize = 4;
 
 /// Most items of a bucket and its chain.
 const CHAIN_ITEMS_MAX: usize = PLACES + CHAIN_MAX * SPILL_PLACES;
-
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Bucket {
-    items: [ItemId; PLACES],
-    tags: [u8; PLACES],
-    /// Number of the first spill bucket, plus 1; 0 while the bucket has spilled nothing.
-    spill: u32,
-}
-
-const _: () = assert!(size_of::<Bucket>() == 64);
-
-/// The lowest bit of each byte of a word.
-const LOW_BITS: u64 = u64::from_ne_bytes([1; 8]);
-
-impl Bucket {
-    const EMPTY: Bucket = Bucket { items: [ItemId::NONE; PLACES], tags: [0; PLACES], spill: 0 };
-
-    /// What `accept` makes of the first item with this tag that it accepts. The tags are compared eight and four at a
-    /// time; a match may be false when it lies above a true one, which costs a further call of `accept` and nothing else.
-    #[inline(always)]
-    fn find<T>(&self, tag: u8, accept: &mut impl FnMut(ItemId) -> Option<T>) -> Option<T> {
-        let [t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, t11] = self.tags;
-        let low = u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]) ^ (LOW_BITS * u64::from(tag));
-        let high = u32::from_le_bytes([t8, t9, t10, t11]) ^ (LOW_BITS as u32 * u32::from(tag));
-        let low = low.wrapping_sub(LOW_BITS) & !low & (LOW_BITS << 7);
-        let high = high.wrapping_sub(LOW_BITS as u32) & !high & ((LOW_BITS as u32) << 7);
-        // Bit 8n + 7 of the first word and bit 8n + 6 of the second become bits of one.
-        let mut matches = low | u64::from(high >> 1);
-        while matches != 0 {
-            let bit = matches.trailing_zeros() as usize;
-            let place = bit / 8 + if bit % 8 == 6 { 8 } else { 0 };
-            if let Some(found) = self.items.get(place).and_then(|&id| accept(id)) {
-                return Some(found);
-            }
-            matches &= matches - 1;
-        }
-        None
-    }
-
-    fn insert(&mut self, tag: u8, id: ItemId) -> bool {
-        match self.tags.iter().position(|&other| other == 0) {
-            Some(place) => {
-                self.tags[place] = tag;
-                self.items[place] = id;
-                true
-            }
-            None => false,
-        }
-    }
-}
 
 /// The index of a partition.
 pub struct Index {
@@ -276,7 +224,7 @@ impl Index {
         let owner = owner_of(number);
         let first = self.bucket(number).spill;
         if first == 0 {
-            let link = self.shared_spill(number, 1);
+            let link = self.shared_spill(number, 1).ok_or_else(|| self.full(number))?;
             self.spill_mut(link).insert(tag, owner, id);
             self.bucket_mut(number).spill = link;
             return Ok(());
@@ -294,24 +242,29 @@ impl Index {
         let own = self.spill(last).places_of(owner).count();
         if own < SPILL_PLACES {
             // The spill bucket is full of others' items too: this bucket's move out together.
-            let link = self.shared_spill(number, own + 1);
+            let link = self.shared_spill(number, own + 1).ok_or_else(|| self.full(number))?;
             self.move_spilled(last, link, owner);
             self.spill_mut(link).insert(tag, owner, id);
             self.bucket_mut(number).spill = link;
             return Ok(());
         }
         if length == CHAIN_MAX {
-            return Err(ChainFull { victim: self.bucket(number).items[0] });
+            return Err(self.full(number));
         }
-        let link = self.fresh_spill();
+        let link = self.fresh_spill().ok_or_else(|| self.full(number))?;
         self.spill_mut(link).insert(tag, owner, id);
         self.spill_mut(last).next = link;
         Ok(())
     }
 
-    /// The fullest spill bucket of the group that has room for so many more, or a fresh one.
-    fn shared_spill(&mut self, number: usize, room: usize) -> u32 {
-        self.roomy_spill(number, 0, room).unwrap_or_else(|| self.fresh_spill())
+    /// What has to go for another item of a bucket that is full.
+    fn full(&self, number: usize) -> ChainFull {
+        ChainFull { victim: self.bucket(number).items[0] }
+    }
+
+    /// The fullest spill bucket of the group that has room for so many more, or a fresh one; `None` without memory.
+    fn shared_spill(&mut self, number: usize, room: usize) -> Option<u32> {
+        self.roomy_spill(number, 0, room).or_else(|| self.fresh_spill())
     }
 
     /// The fullest spill bucket of the group, but for `not`, that has room for so many more.
@@ -328,17 +281,30 @@ impl Index {
         start..(start + GROUP).min(self.buckets())
     }
 
-    fn fresh_spill(&mut self) -> u32 {
-        if self.spare.is_empty() {
-            let first = (self.spills.len() * SEGMENT_SPILLS) as u32;
-            self.spills.push(vec![Spill::EMPTY; SEGMENT_SPILLS].into_boxed_slice());
-            self.bytes += SEGMENT_SPILLS * size_of::<Spill>();
-            self.spare.extend((first..first + SEGMENT_SPILLS as u32).rev());
+    fn fresh_spill(&mut self) -> Option<u32> {
+        if self.spare.is_empty() && !self.add_spills() {
+            return None;
         }
-        match self.spare.pop() {
-            Some(number) => number + 1,
-            None => unreachable!("spare was just filled"),
-        }
+        self.spare.pop().map(|number| number + 1)
+    }
+
+    /// Adds a segment of spill buckets; false when there is no memory for it.
+    #[cold]
+    fn add_spills(&mut self) -> bool {
+        let first = (self.spills.len() * SEGMENT_SPILLS) as u32;
+        let has_room = self.spills.try_reserve(1).is_ok() && self.spare.try_reserve(SEGMENT_SPILLS).is_ok();
+        let Some(segment) = filled(Spill::EMPTY, SEGMENT_SPILLS).filter(|_| has_room) else {
+            return false;
+        };
+        self.spills.push(segment);
+        self.bytes += SEGMENT_SPILLS * size_of::<Spill>();
+        self.spare.extend((first..first + SEGMENT_SPILLS as u32).rev());
+        true
+    }
+
+    /// Whether the items of a chain can be put anywhere else without asking the system for memory.
+    fn can_move(&mut self, spilled: usize) -> bool {
+        spilled == 0 || self.spare.len() >= CHAIN_MAX || self.add_spills()
     }
 
     fn move_spilled(&mut self, from: u32, to: u32, owner: u8) {
@@ -466,10 +432,13 @@ impl Index {
         self.buckets() > BUCKETS_MIN && self.items * 16 < self.buckets() * LOAD_LOW_SIXTEENTHS
     }
 
-    /// Adds one bucket by splitting another; `hash_of` gives the hash of an item's key.
+    /// Adds one bucket by splitting another; `hash_of` gives the hash of an item's key. Without memory it stays crowded:
+    /// chains get longer, and when one is full an item goes.
     pub fn grow(&mut self, mut hash_of: impl FnMut(ItemId) -> u64) {
         let (old, new) = (self.split, self.base + self.split);
-        self.make_room(new);
+        if !self.can_move(self.bucket(old).spill as usize) || !self.make_room(new) {
+            return;
+        }
         let moving = self.empty_bucket(old);
         self.split += 1;
         if self.split == self.base {
@@ -490,6 +459,9 @@ impl Index {
         let last = self.buckets() - 1;
         let target = if self.split == 0 { self.base / 2 - 1 } else { self.split - 1 };
         if self.chain_items(last) + self.chain_items(target) > CHAIN_ITEMS_MAX {
+            return false;
+        }
+        if !self.can_move((self.chain_items(last) + self.chain_items(target)).saturating_sub(PLACES)) {
             return false;
         }
         let moving = self.empty_bucket(last);
@@ -546,18 +518,28 @@ impl Index {
         moving
     }
 
-    fn make_room(&mut self, number: usize) {
+    /// Makes a bucket of that number possible; false when there is no memory for it.
+    fn make_room(&mut self, number: usize) -> bool {
         let segment = number / SEGMENT_BUCKETS;
         if segment == 0 && number >= self.segments[0].len() {
             // The first segment doubles until it is whole, so that an empty partition is small.
-            let mut grown = self.segments[0].to_vec();
-            grown.resize((number + 1).next_power_of_two().min(SEGMENT_BUCKETS), Bucket::EMPTY);
-            self.bytes += (grown.len() - self.segments[0].len()) * size_of::<Bucket>();
-            self.segments[0] = grown.into_boxed_slice();
+            let count = (number + 1).next_power_of_two().min(SEGMENT_BUCKETS);
+            let Some(mut grown) = filled(Bucket::EMPTY, count) else {
+                return false;
+            };
+            let present = &self.segments[0];
+            grown[..present.len()].clone_from_slice(present);
+            self.bytes += (grown.len() - present.len()) * size_of::<Bucket>();
+            self.segments[0] = grown;
         } else if segment == self.segments.len() {
-            self.segments.push(vec![Bucket::EMPTY; SEGMENT_BUCKETS].into_boxed_slice());
+            let fresh = filled(Bucket::EMPTY, SEGMENT_BUCKETS).filter(|_| self.segments.try_reserve(1).is_ok());
+            let Some(fresh) = fresh else {
+                return false;
+            };
+            self.segments.push(fresh);
             self.bytes += SEGMENT_BUCKETS * size_of::<Bucket>();
         }
+        true
     }
 
     /// Calls `each` for all items of a bucket, the spilled ones included. Buckets at or above [`Index::buckets`] are empty.
@@ -578,6 +560,14 @@ impl Index {
             spill.places_of(owner).for_each(|place| each(spill.items[place]));
         }
     }
+}
+
+/// So many of them, unless the system has no memory.
+fn filled<T: Clone>(value: T, count: usize) -> Option<Box<[T]>> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(count).ok()?;
+    all.resize(count, value);
+    Some(all.into_boxed_slice())
 }
 
 #[cfg(test)]

@@ -216,9 +216,10 @@ impl Partition {
         self.classes[1].counters.reclaimed += 1;
     }
 
-    /// `flush_all` at once: throws away the newest items, those of the current second, as memcached does; the others are
-    /// dead by the mark and go when they are met.
-    pub(super) fn flush_recent(&mut self, now: Now) {
+    /// `flush_all` at once: throws away the newest items, those of the current second, as memcached does, at most
+    /// `items_max` of them; the others are dead by the mark and go when they are met. Returns how many went.
+    pub(super) fn flush_recent(&mut self, items_max: usize, now: Now) -> usize {
+        let mut flushed = 0;
         for class in 1..self.classes.len() {
             for segment in Segment::ALL {
                 loop {
@@ -226,10 +227,15 @@ impl Partition {
                     if head.is_none() || self.item(head).time() < now.seconds || !self.is_dead(head, now) {
                         break;
                     }
+                    if flushed == items_max {
+                        return flushed;
+                    }
                     self.unlink_unhashed(head);
+                    flushed += 1;
                 }
             }
         }
+        flushed
     }
 
     /// Moves the live items of a span elsewhere, at most `items_max` of them; see `mover`.

@@ -4,7 +4,8 @@
 //! decided here; a command makes one visit to its key ([`Store::entry`]) and does with the [`Entry`] what it means.
 //! No reference into a partition leaves the visit.
 //!
-//! Lock order: mover, then one partition, then the chunk pool, then the page budget. Never two partitions at a time.
+//! Lock order: mover, then one partition, then the chunk pool, then the page budget. Two partitions at a time are locked by
+//! a flush alone, in ascending order.
 
 pub mod config;
 pub mod counters;
@@ -15,6 +16,8 @@ mod allocate;
 mod automove;
 mod batch;
 mod chunks;
+#[cfg(all(test, feature = "shuttle", not(feature = "loom")))]
+mod concurrency_tests;
 mod dump;
 mod entry;
 mod export;
@@ -72,6 +75,11 @@ const INLINE_ITEM_BYTES_MAX: usize = 16 * 1024;
 
 const _: () =
     assert!(INLINE_ITEM_BYTES_MAX <= item::INLINE_VALUE_BYTES_MAX + 1 + crate::base::sizes::ITEM_HEADER_BYTES);
+
+/// Items that `flush_all` throws away itself, and how many of them under one hold of a partition's lock. All are dead by
+/// then; this is what makes counters fall and memory free at once.
+const FLUSHED_ITEMS_MAX: usize = 16 * 1024;
+const FLUSHED_ITEMS_PER_HOLD: usize = 256;
 
 /// Evictions that one large value may cause before a page is taken from another class.
 const LARGE_EVICTIONS_MAX: usize = 4096;
@@ -151,9 +159,10 @@ impl Store {
         let tuning = config.tuning.clone();
         budget.set_elastic(config.is_elastic(&tuning));
         let shared = Arc::new(Shared {
-            chunks: ChunkPool::new(classes.clone(), Arc::clone(&budget)),
+            chunks: ChunkPool::new(classes.clone(), Arc::clone(&budget), limit),
             hasher: KeyHasher::random(),
             flush: FlushMarks::default(),
+            starvations: AtomicU32::new(0),
             config: Config { partitions: count, ..config },
             classes,
             bins,
@@ -270,6 +279,11 @@ impl Store {
     ) -> Result<LargeBuffer, StoreError> {
         let item_bytes = self.item_bytes(key_bytes, value_bytes, flags);
         let plan = self.shared.chunks.plan(item_bytes, value_bytes);
+        let Some(charge) = self.shared.chunks.begin_upload(value_bytes) else {
+            self.count(plan.class as u8, |counters, _| counters.outofmemory += 1);
+            self.shared.starvations.fetch_add(1, Ordering::Relaxed);
+            return Err(StoreError::NoMemory);
+        };
         let mut chunks = Vec::with_capacity(plan.count + 1);
         for _ in 0..plan.count {
             chunks.push(self.take_chunk(plan.class, now).ok_or(StoreError::NoMemory)?);
@@ -279,7 +293,7 @@ impl Store {
             let chunk = self.shared.chunks.take(last).or_else(|| self.take_chunk(largest, now));
             chunks.push(chunk.ok_or(StoreError::NoMemory)?);
         }
-        Ok(ChunkPool::buffer(chunks, value_bytes))
+        Ok(LargeBuffer::new(chunks, value_bytes, charge))
     }
 
     fn take_chunk(&self, class: usize, now: Now) -> Option<Arc<value::Chunk>> {
@@ -303,7 +317,24 @@ impl Store {
             }
         }
         self.count(class as u8, |counters, _| counters.outofmemory += 1);
+        self.shared.starvations.fetch_add(1, Ordering::Relaxed);
         None
+    }
+
+    /// How often no memory was found, a count that wraps around: whoever holds some without need should let go then.
+    pub fn starvations(&self) -> u32 {
+        self.shared.starvations.load(Ordering::Relaxed)
+    }
+
+    /// Lets go of the memory that is set aside for the rest of the process, because the system refused some; false when
+    /// that is gone already. From then on the store itself asks for hardly any.
+    pub fn release_reserve(&self) -> bool {
+        self.shared.budget.release_reserve()
+    }
+
+    /// How often the system refused memory.
+    pub fn refusals(&self) -> u64 {
+        self.shared.budget.refusals()
     }
 
     /// Works towards memory for a chunk: free chunks of other classes, else whatever a partition holds that is colder than
@@ -353,9 +384,19 @@ impl Store {
         match at {
             Some(at) => self.shared.flush.flush_at(at, now),
             None => {
+                // No visit goes on meanwhile: one that had found an item would touch it as if it had come after the flush.
+                let locked: Vec<_> = self.partitions.iter().map(|partition| partition.lock()).collect();
                 self.shared.flush.flush_now(now);
+                drop(locked);
+                let mut left = FLUSHED_ITEMS_MAX;
                 for partition in &self.partitions {
-                    partition.lock().flush_recent(now);
+                    while left > 0 {
+                        let flushed = partition.lock().flush_recent(FLUSHED_ITEMS_PER_HOLD, now);
+                        left = left.saturating_sub(flushed);
+                        if flushed < FLUSHED_ITEMS_PER_HOLD {
+                            break;
+                        }
+                    }
                 }
             }
         }
@@ -486,6 +527,7 @@ impl Store {
             }
         }
         self.add_pages(&mut snapshot);
+        snapshot.refusals = self.shared.budget.refusals();
         let mover = self.mover.lock();
         let mut tally = mover.tally;
         for partition in &self.partitions {

@@ -7,7 +7,7 @@ use slab::Slab;
 
 use crate::base::hash::{KeyHash, KeyHasher};
 use crate::base::sizes;
-use crate::base::sync::Arc;
+use crate::base::sync::{Arc, AtomicU32};
 use crate::base::time::Now;
 use crate::stats::events::EventHub;
 
@@ -41,6 +41,8 @@ pub struct Shared {
     pub(super) chunks: Arc<ChunkPool>,
     pub(super) events: Arc<EventHub>,
     pub(super) flush: FlushMarks,
+    /// Times no memory was found.
+    pub(super) starvations: AtomicU32,
 }
 
 impl Shared {

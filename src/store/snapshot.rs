@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub hash_power: u32,
     /// Bytes of the index.
     pub hash_bytes: usize,
+    /// How often the system refused memory.
+    pub refusals: u64,
     /// Whether a page move is in progress.
     pub is_reassigning: bool,
     /// Why the mover last stood still: `none`, `pass`, `from_slab`, `from_lru`, `busy`, `busy_floating`, `locked`.

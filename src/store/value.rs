@@ -10,7 +10,7 @@ use memmap2::MmapMut;
 
 use crate::base::sync::Arc;
 
-use super::chunks::ChunkPool;
+use super::chunks::{ChunkPool, UploadCharge};
 
 /// A fixed-size piece of memory for a part of a large value.
 pub struct Chunk {
@@ -99,6 +99,23 @@ impl LargeValue {
             (chunk, take)
         })
     }
+
+    /// Writes `text`, and spaces behind it, over the whole value; false, with nothing done, while a reply holds some of it.
+    pub(super) fn overwrite(&mut self, text: &[u8]) -> bool {
+        let Some(chunks) = Arc::get_mut(&mut self.chunks) else { return false };
+        if chunks.iter_mut().any(|chunk| Arc::get_mut(chunk).is_none()) {
+            return false;
+        }
+        let mut text = text;
+        for chunk in chunks.iter_mut().filter_map(Arc::get_mut) {
+            let bytes = chunk.data.bytes_mut();
+            let (front, behind) = text.split_at(text.len().min(bytes.len()));
+            bytes[..front.len()].copy_from_slice(front);
+            bytes[front.len()..].fill(b' ');
+            text = behind;
+        }
+        true
+    }
 }
 
 /// A large value being filled; nobody else sees it yet. Dropping it gives its memory back.
@@ -107,11 +124,12 @@ pub struct LargeBuffer {
     chunks: Vec<Arc<Chunk>>,
     length: usize,
     filled: usize,
+    _charge: UploadCharge,
 }
 
 impl LargeBuffer {
-    pub(super) fn new(chunks: Vec<Arc<Chunk>>, length: usize) -> Self {
-        Self { chunks, length, filled: 0 }
+    pub(super) fn new(chunks: Vec<Arc<Chunk>>, length: usize, charge: UploadCharge) -> Self {
+        Self { chunks, length, filled: 0, _charge: charge }
     }
 
     /// Bytes the finished value will have.

@@ -8,7 +8,7 @@ use std::io;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::{flag, iterator, low_level};
 
-use crate::base::sync::{Arc, AtomicBool, Ordering};
+use crate::base::sync::{Arc, Ordering, SignalFlag};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,13 +24,13 @@ pub enum Signal {
 /// The process' signals.
 pub struct Signals {
     signals: iterator::Signals,
-    is_armed: Arc<AtomicBool>,
+    is_armed: Arc<SignalFlag>,
 }
 
 impl Signals {
     /// Takes over the process' signals.
     pub fn new() -> io::Result<Self> {
-        let is_armed = Arc::new(AtomicBool::new(false));
+        let is_armed = Arc::new(SignalFlag::new(false));
         for signal in [SIGINT, SIGTERM, SIGUSR1] {
             flag::register_conditional_shutdown(signal, 0, Arc::clone(&is_armed))?;
         }

@@ -28,8 +28,15 @@ impl Stream {
             1..10 => 2 + self.random.below(8),
             _ => 1,
         };
+        let mut bytes = 0;
         for _ in 0..keys {
             let key = self.key();
+            bytes += key.len() + 3;
+            // Of other lines than those of `get` and `gets` only so much may be unfinished, or the server closes: how the
+            // line arrives would make a difference.
+            if verb.starts_with("gat") && bytes > UNFINISHED_BYTES_MAX {
+                break;
+            }
             self.fetches(&key);
             command.push(if self.random.one_in(30) { "   " } else { " " });
             command.push(&key);
@@ -135,6 +142,9 @@ impl Stream {
         }
     }
 }
+
+/// Bytes of an unfinished line that no server minds.
+const UNFINISHED_BYTES_MAX: usize = 1900;
 
 /// Commands that take effect at once and leave the items alone.
 const ADMIN: [&str; 14] = [

@@ -16,6 +16,8 @@ pub struct Comparison {
     pairs: [HashMap<u64, u64>; 2],
     /// How often a difference was allowed, by rule.
     pub uses: BTreeMap<Rule, u64>,
+    /// Whether the connections whose answers are compared next were reset.
+    pub resets: [bool; 2],
     /// Whether the two are of different releases.
     pub has_two_releases: bool,
 }
@@ -38,8 +40,18 @@ impl Comparison {
         let [mut first, mut second] = answers;
         while !first.is_empty() || !second.is_empty() {
             let at = answers[0].len() - first.len();
-            if first.is_empty() && is_binary && batch.is_mutated && is_packets(second) {
+            if first.is_empty() && is_binary && batch.is_mutated && is_whole(true, second) {
                 *self.uses.entry(Rule::WrongMagic).or_default() += 1;
+                return Ok(());
+            }
+            if first.is_empty() && !is_binary && batch.is_mutated && is_whole(false, second) {
+                *self.uses.entry(Rule::UnfinishedValue).or_default() += 1;
+                return Ok(());
+            }
+            if (first.is_empty() && self.resets[0] && is_whole(is_binary, second))
+                || (second.is_empty() && self.resets[1] && is_whole(is_binary, first))
+            {
+                *self.uses.entry(Rule::Reset).or_default() += 1;
                 return Ok(());
             }
             let result = match is_binary {
@@ -104,8 +116,8 @@ impl Comparison {
         match rule {
             Rule::CasId => self.pair(one_number, other_number)?,
             Rule::Clock => {
-                let (Some(one), Some(other)) = (one_number, other_number) else { return Err(differs()) };
-                if one.abs_diff(other) > CLOCK_SECONDS_MAX {
+                let (Some(one), Some(other)) = (seconds_of(one), seconds_of(other)) else { return Err(differs()) };
+                if one.is_negative() != other.is_negative() || one.abs_diff(other) > CLOCK_SECONDS_MAX {
                     return Err(differs());
                 }
             }
@@ -115,7 +127,7 @@ impl Comparison {
                 }
             }
             // Not about words.
-            Rule::WrongMagic => return Err(differs()),
+            Rule::WrongMagic | Rule::UnfinishedValue | Rule::Reset => return Err(differs()),
             Rule::Release => {
                 if !self.has_two_releases {
                     return Err(differs());
@@ -216,6 +228,11 @@ fn rule_of(words: &[&[u8]], index: usize) -> Option<Rule> {
     }
 }
 
+/// Whether an answer ends behind a packet, or a line.
+fn is_whole(is_binary: bool, answer: &[u8]) -> bool {
+    if is_binary { is_packets(answer) } else { answer.ends_with(b"\r\n") }
+}
+
 /// Whether all of it is whole packets.
 fn is_packets(mut answer: &[u8]) -> bool {
     while let Some(header) = answer.get(..HEADER_BYTES) {
@@ -248,15 +265,22 @@ fn data_bytes(words: &[&[u8]]) -> usize {
     number.map_or(0, |number| number as usize + 2)
 }
 
-/// A word without the digits at its end.
+/// A word without the number at its end.
 fn prefix_of(word: &[u8]) -> &[u8] {
     let digits = word.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    &word[..word.len() - digits]
+    let before = &word[..word.len() - digits];
+    before.strip_suffix(b"-").unwrap_or(before)
 }
 
 /// The number at the end of a word.
 fn digits_of(word: &[u8]) -> Option<u64> {
     number_of(&word[prefix_of(word).len()..])
+}
+
+/// Seconds at the end of a word, below nought for a time that has been; `None` for -1, which is never.
+fn seconds_of(word: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(&word[prefix_of(word).len()..]).ok()?;
+    text.parse().ok().filter(|&seconds| seconds != -1)
 }
 
 fn number_of(word: &[u8]) -> Option<u64> {
@@ -292,7 +316,27 @@ mod tests {
         check("VALUE a 0 1 5\r\nx\r\nEND\r\n", "VALUE a 0 1 17\r\nx\r\nEND\r\n", true);
         check("HD t100 c5 l3\r\n", "HD t99 c170 l66\r\n", true);
         check("ME a exp=5 la=3 cas=2 fetch=no\r\n", "ME a exp=4 la=1 cas=700 fetch=no\r\n", true);
+        // Stored with a time long gone, behind an item that lives.
+        check("ME a exp=-1795490342 la=0 cas=2\r\n", "ME a exp=-1795490343 la=0 cas=7\r\n", true);
         check("VALUE a 0 1 5\r\nx\r\nVALUE a 0 1 5\r\nx\r\n", "VALUE a 0 1 7\r\nx\r\nVALUE a 0 1 7\r\nx\r\n", true);
+    }
+
+    #[test]
+    fn whole_replies_may_be_lost_with_the_connection_that_was_reset() {
+        let answers: [(&str, &str); 2] = [("STORED\r\nEND\r\n", "STORED\r\n"), ("STORED\r\nEND\r\n", "STORED\r\nEN")];
+        for (index, (longer, shorter)) in answers.into_iter().enumerate() {
+            for (first, second, loser) in [(longer, shorter, 1), (shorter, longer, 0)] {
+                for resets in [[false; 2], [true, false], [false, true]] {
+                    let mut comparison = Comparison { resets, ..Comparison::default() };
+                    let result = comparison.answers(&Batch::default(), [first.as_bytes(), second.as_bytes()]);
+                    assert_eq!(
+                        result.is_ok(),
+                        index == 0 && resets[loser],
+                        "{first:?} {second:?} {resets:?}: {result:?}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]
@@ -305,6 +349,8 @@ mod tests {
         check("VALUE a 0 3\r\nc1\n\r\n", "VALUE a 0 3\r\nc2\n\r\n", false);
         check("HD t100\r\n", "HD t90\r\n", false);
         check("HD t100\r\n", "HD t-1\r\n", false);
+        check("HD t1\r\n", "HD t-1\r\n", false);
+        check("ME a exp=-2\r\n", "ME a exp=-1\r\n", false);
         check("HD s5\r\n", "HD s6\r\n", false);
         check("HD c5\r\n", "HD\r\n", false);
         check("HD Oc5\r\n", "HD Oc6\r\n", false);
@@ -312,6 +358,17 @@ mod tests {
         // One store, then another, and the same again.
         check("HD c5\r\nHD c5\r\n", "HD c7\r\nHD c8\r\n", false);
         check("HD c5\r\nHD c6\r\n", "HD c7\r\nHD c7\r\n", false);
+    }
+
+    #[test]
+    fn replies_may_be_lost_before_a_value_that_never_ends() {
+        let answers: [&[u8]; 2] = [b"MN\r\n", b"MN\r\nERROR\r\n"];
+        let mut batch = Batch::default();
+        assert!(Comparison::default().answers(&batch, answers).is_err());
+        batch.is_mutated = true;
+        assert!(Comparison::default().answers(&batch, answers).is_ok());
+        assert!(Comparison::default().answers(&batch, [answers[1], answers[0]]).is_err());
+        assert!(Comparison::default().answers(&batch, [b"MN\r\n", b"MN\r\nERR"]).is_err());
     }
 
     #[test]

@@ -14,13 +14,20 @@ pub enum Rule {
     /// Behind a packet that is broken by chance something may come that is no packet. memcached drops the replies that wait
     /// then, this server sends them: its answer may be longer, by whole packets.
     WrongMagic,
+    /// In a text that is broken by chance a value may never come to its end. memcached keeps the replies before it back until
+    /// it does, and drops them when the connection ends; this server sends them: its answer may be longer, by whole lines.
+    UnfinishedValue,
+    /// A server that closes a connection with requests unread, behind a packet that it refuses, makes the system reset it:
+    /// replies still on their way can be lost, of either server. The other's answer may be longer, by whole replies.
+    Reset,
     /// The name of the release, when the two are not of the same.
     Release,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 5] = [Rule::CasId, Rule::Clock, Rule::Idle, Rule::WrongMagic, Rule::Release];
+    pub const ALL: [Rule; 7] =
+        [Rule::CasId, Rule::Clock, Rule::Idle, Rule::WrongMagic, Rule::UnfinishedValue, Rule::Reset, Rule::Release];
 }
 
 /// Seconds by which two clocks that were read at the same time may differ.

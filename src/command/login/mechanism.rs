@@ -7,7 +7,8 @@
 //! CRAM-MD5 is offered only where libsasl's configuration asks for it (`mech_list`). It keeps the password off the wire,
 //! but it wants passwords in plain in the file; TLS is the better way to the same end.
 
-use md5::{Digest, Md5};
+use hmac::{Hmac, Mac};
+use md5::Md5;
 
 use super::accounts::Claim;
 use super::random;
@@ -125,14 +126,9 @@ fn is_blank(byte: u8) -> bool {
 
 /// HMAC-MD5 (RFC 2104).
 pub fn hmac_md5(key: &[u8], message: &[u8]) -> [u8; 16] {
-    let mut block = [0; MD5_BLOCK_BYTES];
-    match block.get_mut(..key.len()) {
-        Some(start) => start.copy_from_slice(key),
-        None => block[..16].copy_from_slice(&Md5::digest(key)),
-    }
-    let padded = |pad: u8| Md5::new_with_prefix(block.map(|byte| byte ^ pad));
-    let inner = padded(0x36).chain_update(message).finalize();
-    padded(0x5c).chain_update(inner).finalize().into()
+    let mut mac = Hmac::<Md5>::new_from_slice(key).expect("HMAC takes a key of any length");
+    mac.update(message);
+    mac.finalize().into_bytes().into()
 }
 
 /// The value of `mech_list` in libsasl's configuration: lines `name: value`, where `#` begins a comment.
@@ -150,7 +146,6 @@ fn words(list: &str) -> impl Iterator<Item = &str> {
 
 /// Bytes of user and password together, at most (memcached's `MAX_ENTRY_LEN - 4`).
 const CREDENTIALS_BYTES_MAX: usize = 252;
-const MD5_BLOCK_BYTES: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -28,7 +28,7 @@ mod random;
 pub(super) mod tests;
 mod text;
 
-use crate::base::sync::{Arc, AtomicU8, Mutex, Ordering};
+use crate::base::sync::{Arc, AtomicU8, Ordering, Reloaded};
 
 use accounts::{Accounts, Check, Claim};
 use failures::Cause;
@@ -69,7 +69,7 @@ pub type Verify = dyn Fn(Verification) -> bool + Send + Sync;
 pub struct Logins {
     /// How clients log in.
     pub method: Method,
-    accounts: Mutex<Arc<Accounts>>,
+    accounts: Reloaded<Accounts>,
     source: Source,
     verify: Box<Verify>,
 }
@@ -80,33 +80,45 @@ impl Logins {
         let accounts = (source.load)().map_err(|error| match error {
             LoadError::Unusable(text) | LoadError::Gone(text) => text,
         })?;
-        Ok(Self { method, accounts: Mutex::new(Arc::new(accounts)), source, verify })
+        Ok(Self { method, accounts: Reloaded::new(accounts), source, verify })
     }
 
     /// Reads the entries again. The error is a line for the operator.
     pub fn reload(&self) -> Result<(), String> {
-        let (accounts, result) = match (self.source.load)() {
-            Ok(accounts) => (accounts, Ok(())),
-            Err(LoadError::Gone(text)) => (Accounts::new(accounts::Format::Line), Err(text)),
-            Err(LoadError::Unusable(text)) => return Err(text),
-        };
-        *self.accounts.lock() = Arc::new(accounts);
+        let mut result = Ok(());
+        self.accounts.reload(|| self.read(&mut result));
         result
+    }
+
+    /// The entries to be put in force, if so, and what is wrong with the file.
+    fn read(&self, result: &mut Result<(), String>) -> Option<Accounts> {
+        match (self.source.load)() {
+            Ok(accounts) => Some(accounts),
+            Err(LoadError::Gone(text)) => {
+                *result = Err(text);
+                Some(Accounts::new(accounts::Format::Line))
+            }
+            Err(LoadError::Unusable(text)) => {
+                *result = Err(text);
+                None
+            }
+        }
     }
 
     /// Number of entries in force.
     pub fn count(&self) -> usize {
-        self.accounts.lock().count()
+        self.accounts.current().count()
     }
 
-    /// The entries in force, read again if the file is another.
+    /// The entries in force, read again if the file is another. While somebody reads it, others wait: they must not be
+    /// let in by entries that are gone.
     pub fn accounts(&self) -> Arc<Accounts> {
-        if (self.source.has_changed)()
-            && let Err(text) = self.reload()
-        {
+        let mut result = Ok(());
+        self.accounts.reload(|| if (self.source.has_changed)() { self.read(&mut result) } else { None });
+        if let Err(text) = result {
             log::warn!("{text}");
         }
-        Arc::clone(&self.accounts.lock())
+        self.accounts.current()
     }
 
     /// Checks a claim; `wake` makes what calls the connection back when that takes long.
@@ -182,3 +194,74 @@ impl Drop for Verification {
 const WAITING: u8 = 0;
 const ACCEPTED: u8 = 1;
 const REFUSED: u8 = 2;
+
+#[cfg(all(test, feature = "loom"))]
+mod models {
+    use super::*;
+    use crate::base::sync::model::{check, thread};
+    use crate::base::sync::{AtomicUsize, Mutex, Waker};
+
+    /// Logins of as many entries as `file` says, looked at again when that is another number, as `server/logins.rs` does
+    /// with a file's stamp.
+    fn logins(file: &Arc<AtomicUsize>) -> Logins {
+        let seen = Arc::new(Mutex::new(0));
+        let (watched, last, file) = (Arc::clone(file), Arc::clone(&seen), Arc::clone(file));
+        let has_changed = move || {
+            let now = watched.load(Ordering::SeqCst);
+            std::mem::replace(&mut *last.lock(), now) != now
+        };
+        let load = move || {
+            *seen.lock() = file.load(Ordering::SeqCst);
+            let mut accounts = Accounts::new(accounts::Format::Pair);
+            (0..file.load(Ordering::SeqCst)).for_each(|_| accounts.add_plain(b"u:p", 1, 3));
+            Ok(accounts)
+        };
+        let source = Source { load: Box::new(load), has_changed: Box::new(has_changed) };
+        Logins::load(Method::Text, source, Box::new(|_| false)).expect("a file")
+    }
+
+    /// The file was changed while a login on another worker read it: the entries that were gone stayed in force, as those
+    /// that had been read last were the older ones, until the next change.
+    #[test]
+    fn a_login_after_a_change_sees_the_change() {
+        check(|| {
+            let file = Arc::new(AtomicUsize::new(1));
+            let logins = Arc::new(logins(&file));
+            file.store(2, Ordering::SeqCst);
+            let other = Arc::clone(&logins);
+            let other = thread::spawn(move || other.accounts().count());
+            assert_eq!(logins.accounts().count(), 2);
+            file.store(3, Ordering::SeqCst);
+            assert_eq!(logins.accounts().count(), 3);
+            assert!(other.join().expect("no panic") >= 2);
+            assert_eq!(logins.accounts().count(), 3);
+        });
+    }
+
+    /// Gives a claim to another thread, which does `act` with it, and waits to be woken for the answer.
+    fn answer(password: &'static [u8], act: fn(Verification)) -> Option<Result<(), Cause>> {
+        let mut accounts = Accounts::new(accounts::Format::Pair);
+        accounts.add_plain(b"u:p", 1, 3);
+        let (waker, poll) = Waker::with_poll();
+        let ticket = Ticket(Arc::new(AtomicU8::new(WAITING)));
+        let verification = Verification {
+            accounts: Arc::new(accounts),
+            claim: Claim { user: b"u".to_vec(), bare_user: None, password: password.to_vec() },
+            answer: Arc::clone(&ticket.0),
+            wake: Arc::new(move || waker.wake().expect("woken")),
+        };
+        let verifier = thread::spawn(move || act(verification));
+        poll.wait();
+        let answer = ticket.answer();
+        verifier.join().expect("no panic");
+        assert_eq!(ticket.answer(), answer, "an answer does not change");
+        answer
+    }
+
+    #[test]
+    fn who_is_woken_has_an_answer() {
+        check(|| assert_eq!(answer(b"p", Verification::run), Some(Ok(()))));
+        check(|| assert_eq!(answer(b"x", Verification::run), Some(Err(Cause::Credentials))));
+        check(|| assert_eq!(answer(b"p", drop), Some(Err(Cause::Credentials))));
+    }
+}

@@ -348,8 +348,7 @@ statistics! {
     lru_crawler_running Flag Crawler "Whether the LRU crawler is at work." |facts| facts.snapshot.is_crawling;
     lru_crawler_starts Count Crawler "Crawls started." |facts| facts.store.lru_crawler_starts;
     lru_maintainer_juggles Count Maintainer "Steps of LRU maintenance." |facts| facts.store.lru_maintainer_juggles;
-    // A failed allocation ends the process.
-    malloc_fails Count Always "Failed allocations." |_facts| 0u64;
+    malloc_fails Count Always "Times the system refused memory for items." |facts| facts.snapshot.refusals;
     // Events go to watchers' buffers directly; there is no worker's buffer to overflow.
     log_worker_dropped Count Always "Events dropped before they reached a watcher." |_facts| 0u64;
     log_worker_written Count Always "Events made." |facts| facts.events.worker_written;

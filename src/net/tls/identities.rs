@@ -22,7 +22,7 @@ use rustls::server::{
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use crate::base::sync::{Arc, Mutex};
+use crate::base::sync::{Arc, Reloaded};
 use crate::sys::error_text;
 
 use super::ciphers;
@@ -107,8 +107,8 @@ pub struct Terms {
 #[derive(Debug)]
 pub struct Identities {
     config: Config,
-    /// Written by reloads, read by the acceptor for each connection; held for a copy.
-    current: Mutex<Arc<Configurations>>,
+    /// Written by reloads, read by the acceptor for each connection.
+    current: Reloaded<Configurations>,
 }
 
 #[derive(Debug)]
@@ -123,7 +123,7 @@ struct Configurations {
 impl Terms {
     /// The server's side of a new connection.
     pub fn session(&self) -> Result<UnbufferedServerConnection, Error> {
-        let current = Arc::clone(&self.identities.current.lock());
+        let current = self.identities.current.current();
         UnbufferedServerConnection::new(Arc::clone(match self.policy {
             Policy::Configured => &current.configured,
             Policy::Anonymous => &current.anonymous,
@@ -135,7 +135,7 @@ impl Terms {
 impl Identities {
     /// Reads the files. The error is a line for the operator.
     pub fn load(config: Config) -> Result<Self, String> {
-        let current = Mutex::new(Arc::new(Configurations::load(&config)?));
+        let current = Reloaded::new(Configurations::load(&config)?);
         Ok(Self { config, current })
     }
 
@@ -151,14 +151,14 @@ impl Identities {
 
     /// Unix time at which the first certificate of the chain ends; `None` when that cannot be read.
     pub fn ends_at_unix(&self) -> Option<i64> {
-        self.current.lock().ends_at_unix
+        self.current.current().ends_at_unix
     }
 
     /// Reads the files again, for connections to come. An error leaves the old certificates in force.
     pub fn reload(&self) -> Result<(), String> {
-        let fresh = Arc::new(Configurations::load(&self.config)?);
-        *self.current.lock() = fresh;
-        Ok(())
+        let mut result = Ok(());
+        self.current.reload(|| Configurations::load(&self.config).map_err(|text| result = Err(text)).ok());
+        result
     }
 }
 

@@ -6,8 +6,9 @@ use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
 
-use crate::base::sync::{AtomicU32, Mutex, Ordering};
+use crate::base::sync::{Mutex, Ordering};
 use crate::store::value::NewValue;
 use crate::store::{Fit, Marks, NewItem};
 

@@ -28,7 +28,13 @@ impl Ghosts {
     /// Remembers a key that is being evicted from a partition of `items` items.
     pub fn remember(&mut self, hash: KeyHash, items: usize) {
         if items > self.capacity() + self.capacity() / 4 {
-            self.groups = vec![[0; GROUP]; items.max(ITEMS_MIN).div_ceil(GROUP)];
+            let count = items.max(ITEMS_MIN).div_ceil(GROUP);
+            let mut groups = Vec::new();
+            // Without memory for more the present ones have to do.
+            if groups.try_reserve_exact(count).is_ok() {
+                groups.resize(count, [0; GROUP]);
+                self.groups = groups;
+            }
         }
         if let Some(group) = self.group_mut(hash) {
             group.copy_within(..GROUP - 1, 1);

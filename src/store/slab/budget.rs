@@ -35,6 +35,14 @@ const INDEX_SHARE: usize = 90;
 /// Regions may take one part in so many of the limit more than the spans in them, and a region.
 const REGION_SHARE: usize = 64;
 
+/// The reserve is one part in so many of the limit, within bounds.
+const RESERVE_SHARE: usize = 32;
+const RESERVE_BYTES_MIN: usize = 512 * 1024;
+const RESERVE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Wishes for memory that are forgone after a refusal before the system is asked again.
+const FORGONE_MAX: u32 = 65536;
+
 /// Pages by class; see the module comment.
 pub struct Budget {
     state: Mutex<State>,
@@ -74,6 +82,20 @@ struct State {
     is_huge: bool,
     /// Memory that is given back goes to the system at once.
     is_closing: bool,
+    /// Memory for everything else than items, held so that the store cannot take it, and let go when the system refuses
+    /// memory. From then on the store makes do with what it has.
+    reserve: Option<MmapMut>,
+    /// Since memory was refused: what went back to the system, and can be had again.
+    returned: usize,
+    /// Since memory was refused: how often it would have been asked for.
+    forgone: u32,
+    /// How often the system refused memory.
+    refusals: u64,
+}
+
+/// Size of the reserve under a limit.
+fn reserve_bytes(limit_bytes: usize) -> usize {
+    (limit_bytes / RESERVE_SHARE).clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX)
 }
 
 /// Bytes with those that can be borrowed.
@@ -172,10 +194,62 @@ impl State {
             false => self.pages() * PAGE_MEMORY_BYTES,
         };
         while self.mapped + self.allocated + wanted > allowed {
-            let Some(largest) = self.spare.last_key_value().map(|(&bytes, _)| bytes) else { return };
-            drop(self.reuse(largest));
-            self.mapped -= largest;
+            if self.drop_largest().is_none() {
+                return;
+            }
         }
+    }
+
+    /// Memory of this size, spare or new; `None` when the system has none.
+    fn map(&mut self, bytes: usize) -> Option<MmapMut> {
+        if let Some(memory) = self.reuse(bytes) {
+            return Some(memory);
+        }
+        self.trim(bytes);
+        let memory = self.ask(bytes)?;
+        self.mapped += bytes;
+        Some(memory)
+    }
+
+    /// Fresh memory of the system. What it refuses it gets asked for again only when memory went back meanwhile, or after
+    /// many wishes: the rest of the process needs memory too, and cannot do without.
+    fn ask(&mut self, bytes: usize) -> Option<MmapMut> {
+        if self.reserve.is_none() {
+            self.forgone += 1;
+            if self.forgone.is_multiple_of(FORGONE_MAX) {
+                self.reserve = MmapMut::map_anon(reserve_bytes(self.limit_bytes)).ok();
+                self.returned = 0;
+            }
+        }
+        if self.reserve.is_some() {
+            match MmapMut::map_anon(bytes) {
+                Ok(memory) => return Some(memory),
+                Err(_) => {
+                    self.refusals += 1;
+                    self.reserve = None;
+                }
+            }
+        }
+        let spare: usize = self.spare.iter().map(|(size, list)| size * list.len()).sum();
+        if self.returned + spare < bytes {
+            return None;
+        }
+        while self.returned < bytes {
+            self.drop_largest()?;
+        }
+        self.returned -= bytes;
+        MmapMut::map_anon(bytes).ok()
+    }
+
+    /// Gives the largest piece of spare memory back to the system.
+    fn drop_largest(&mut self) -> Option<()> {
+        let largest = self.spare.last_key_value().map(|(&bytes, _)| bytes)?;
+        drop(self.reuse(largest));
+        self.mapped -= largest;
+        if self.reserve.is_none() {
+            self.returned += largest;
+        }
+        Some(())
     }
 
     /// Spare memory of this size.
@@ -237,6 +311,10 @@ impl Budget {
             index_bytes: 0,
             is_huge,
             is_closing: false,
+            reserve: MmapMut::map_anon(reserve_bytes(limit_bytes)).ok(),
+            returned: 0,
+            forgone: 0,
+            refusals: 0,
         };
         Self { state: Mutex::new(state), room: AtomicUsize::new(usize::MAX) }
     }
@@ -331,14 +409,25 @@ impl Budget {
 
     /// Memory for bytes that were [taken](Budget::take); `None` when the system has none.
     pub fn map(&self, bytes: usize) -> Option<MmapMut> {
+        self.state.lock().map(bytes)
+    }
+
+    /// The limit.
+    pub fn limit_bytes(&self) -> usize {
+        self.state.lock().limit_bytes
+    }
+
+    /// Lets the reserve go because the system has refused memory to somebody else; false when it is gone already.
+    pub fn release_reserve(&self) -> bool {
         let state = &mut *self.state.lock();
-        if let Some(memory) = state.reuse(bytes) {
-            return Some(memory);
-        }
-        state.trim(bytes);
-        let memory = MmapMut::map_anon(bytes).ok()?;
-        state.mapped += bytes;
-        Some(memory)
+        let is_released = state.reserve.take().is_some();
+        state.refusals += u64::from(is_released);
+        is_released
+    }
+
+    /// How often the system refused memory, for `stats`.
+    pub fn refusals(&self) -> u64 {
+        self.state.lock().refusals
     }
 
     /// Says that `bytes` that were [taken](Budget::take) come from the allocator.
@@ -355,9 +444,13 @@ impl Budget {
 
     /// [`Budget::map`] for a span: a region that holds at least `bytes`.
     pub fn map_region(&self, bytes: usize) -> Option<MmapMut> {
-        let region_bytes = self.state.lock().region_bytes(bytes);
-        let region = self.map(region_bytes)?;
-        if region_bytes == REGION_BYTES_MAX {
+        let region = {
+            // Under one lock, or several partitions at a time would map the last huge page that there is room for.
+            let state = &mut *self.state.lock();
+            let region_bytes = state.region_bytes(bytes);
+            state.map(region_bytes).or_else(|| state.map(bytes.next_multiple_of(GRANULE_BYTES)))?
+        };
+        if region.len() == REGION_BYTES_MAX {
             // A wish: a system without huge pages serves as well.
             let _ = region.advise(memmap2::Advice::HugePage);
         }
@@ -543,5 +636,105 @@ mod tests {
         budget.resize_index(5 * PAGE_BYTES, 0);
         assert!(budget.take(1, 3 * PAGE_MEMORY_BYTES));
         assert!(!budget.take(1, 1));
+    }
+
+    /// The store took memory until none was left, and the next small allocation of anybody ended the process.
+    #[test]
+    fn what_the_system_refuses_is_not_asked_for_at_once_again() {
+        let budget = Budget::new(64 * PAGE_BYTES, 0, 2, false);
+        budget.set_elastic(true);
+        let memory = budget.map(8192).expect("memory");
+        assert!(budget.map(1 << 60).is_none());
+        assert_eq!(budget.refusals(), 1);
+        assert!(budget.state.lock().reserve.is_none() && budget.map(4096).is_none());
+        // Memory that came back may be exchanged for memory of another size.
+        budget.unmap(memory);
+        assert!(budget.map(4096).is_some() && budget.map(4096).is_some() && budget.map(4096).is_none());
+        assert!((0..FORGONE_MAX).any(|_| budget.map(4096).is_some()));
+        assert!(budget.state.lock().reserve.is_some());
+        // Others that were refused some may have the reserve.
+        assert!(budget.release_reserve() && !budget.release_reserve() && budget.map(4096).is_none());
+        assert_eq!(budget.refusals(), 2);
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod models {
+    use super::*;
+    use crate::base::sync::Arc;
+    use crate::base::sync::model::{check, thread};
+
+    fn elastic(pages: usize, is_huge: bool) -> Arc<Budget> {
+        let budget = Budget::new(pages * PAGE_BYTES, 0, 4, is_huge);
+        budget.set_elastic(true);
+        Arc::new(budget)
+    }
+
+    fn on_thread<T: 'static>(budget: &Arc<Budget>, act: impl FnOnce(&Budget) -> T + 'static) -> thread::JoinHandle<T> {
+        let budget = Arc::clone(budget);
+        thread::spawn(move || act(&budget))
+    }
+
+    /// The hint is what the numbers say, and these add up.
+    fn check_sums(budget: &Budget) {
+        let state = budget.state.lock();
+        assert_eq!(budget.room.load(Ordering::Relaxed), state.room());
+        assert_eq!(state.used.iter().sum::<usize>(), state.used_total);
+        assert!(state.used_total <= state.capacity());
+    }
+
+    #[test]
+    fn what_is_left_goes_to_one() {
+        check(|| {
+            let budget = elastic(2, false);
+            assert!(budget.take(1, PAGE_MEMORY_BYTES));
+            let other = on_thread(&budget, |budget| budget.take(2, PAGE_MEMORY_BYTES));
+            let is_mine = budget.take(1, PAGE_MEMORY_BYTES);
+            assert!(is_mine != other.join().expect("no panic"));
+            check_sums(&budget);
+        });
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken() {
+        check(|| {
+            let budget = elastic(2, false);
+            assert!(budget.take(1, 2 * PAGE_MEMORY_BYTES));
+            let other = on_thread(&budget, |budget| budget.give_back(1, PAGE_MEMORY_BYTES));
+            budget.give_back(1, PAGE_MEMORY_BYTES);
+            let is_early = budget.take(2, 2 * PAGE_MEMORY_BYTES);
+            other.join().expect("no panic");
+            assert!(is_early || budget.take(2, 2 * PAGE_MEMORY_BYTES), "both pages");
+            check_sums(&budget);
+        });
+    }
+
+    #[test]
+    fn a_page_is_moved_or_used() {
+        check(|| {
+            let budget = Arc::new(Budget::new(2 * PAGE_BYTES, 0, 4, false));
+            assert!(budget.take(1, 2 * PAGE_MEMORY_BYTES));
+            budget.give_back(1, PAGE_MEMORY_BYTES);
+            let mover = on_thread(&budget, |budget| budget.move_page(1, 2));
+            let is_taken = budget.take(1, PAGE_MEMORY_BYTES);
+            assert!(is_taken != mover.join().expect("no panic"));
+            let counts = budget.counts();
+            assert_eq!(counts.pages.iter().sum::<usize>(), 2);
+            assert!(counts.pages.iter().zip(&counts.used).all(|(pages, used)| *used <= pages * PAGE_MEMORY_BYTES));
+        });
+    }
+
+    /// Two partitions asked for a region at a time, each saw room for one huge page, and both got it.
+    #[test]
+    fn the_last_huge_page_goes_to_one() {
+        check(|| {
+            let budget = elastic(3, true);
+            let other = on_thread(&budget, |budget| budget.map_region(64 << 10));
+            let mine = budget.map_region(64 << 10);
+            let other = other.join().expect("no panic");
+            assert!(mine.is_some() && other.is_some());
+            let state = budget.state.lock();
+            assert!(state.mapped <= state.capacity(), "{} of {} bytes", state.mapped, state.capacity());
+        });
     }
 }

@@ -118,6 +118,12 @@ impl Regions {
         place.take().map(|region| region.memory)
     }
 
+    /// Free bytes of the region of a part.
+    pub fn free_beside(&self, part: Part) -> usize {
+        let region = self.regions.get(part.region as usize).and_then(Option::as_ref);
+        region.map_or(0, |region| region.free * GRANULE_BYTES)
+    }
+
     /// The bytes of a part from `offset` on, and perhaps more behind it. Empty when there is no such part.
     #[inline(always)]
     pub fn bytes_from(&self, part: Part, offset: usize) -> &[u8] {

@@ -7,6 +7,8 @@
 //! Free slots of a span form a list through their first bytes; spans of a bin that have a free slot form a list through
 //! their numbers. Taking and giving back a slot are a few steps each.
 
+use std::cmp::Reverse;
+
 use memmap2::MmapMut;
 
 use super::super::ids::{ItemId, SLOTS_MAX, SPANS_MAX};
@@ -154,9 +156,9 @@ impl Spans {
         self.used[class]
     }
 
-    /// Whether a further span can be named.
-    pub fn has_number(&self) -> bool {
-        !self.vacant.is_empty() || self.spans.len() < SPANS_MAX
+    /// Whether a further span can be named: there is a number, and memory for what is kept about it.
+    pub fn has_number(&mut self) -> bool {
+        !self.vacant.is_empty() || self.spans.len() < SPANS_MAX && self.spans.try_reserve(1).is_ok()
     }
 
     /// Takes memory for a span of `bytes` from what there is, or of what is left somewhere, if it is a good part of that.
@@ -343,9 +345,15 @@ impl Spans {
         self.regions.give_back(part)
     }
 
-    /// The span of a class that is cheapest to empty: fewest live slots, then oldest.
+    /// The span of a class to empty: the one with the smallest share of live slots, counted in eighths. Among those, one of
+    /// the region that has the most free, since memory goes back in whole regions; then the one with the fewest, the oldest.
     pub fn emptiest(&self, class: usize) -> Option<SpanFacts> {
-        self.of_class(class).min_by_key(|facts| (facts.used, facts.age))
+        self.of_class(class).min_by_key(|facts| {
+            let span = &self.spans[facts.span];
+            let eighths = (facts.used * 8).div_ceil(usize::from(span.slots).max(1));
+            let region_free = span.part.map_or(0, |part| self.regions.free_beside(part));
+            (eighths, Reverse(region_free), facts.used, facts.age)
+        })
     }
 
     /// The span of a class that was assigned first.
@@ -453,5 +461,34 @@ mod tests {
         assert_eq!(std::iter::from_fn(|| spans.take(1, 2)).count(), per_span);
         assert!(spans.remove(facts.span).is_some());
         assert_eq!(spans.count(1), 1);
+    }
+
+    /// Spans emptied in any region left so much of each in use that memory rose to 1.7 times its limit.
+    #[test]
+    fn a_span_beside_free_memory_is_emptied_first() {
+        let bins = BinTable::new(&ClassTable::new(&Config::default()), 64 << 20, 1);
+        let mut spans = Spans::new(&bins);
+        let slot_bytes = bins.row(1).slot_bytes(2);
+        for _ in 0..2 {
+            spans.add_region(MmapMut::map_anon(4 * 4096).expect("memory"));
+            for _ in 0..4 {
+                let part = spans.take_part(4096, slot_bytes).expect("a part");
+                spans.add(part, 1, 2, slot_bytes);
+            }
+        }
+        let ids: Vec<ItemId> = std::iter::from_fn(|| spans.take(1, 2)).collect();
+        for &id in &ids {
+            spans.slot_mut(id)[24] = 1;
+        }
+        // A span of the second region goes.
+        let gone: Vec<ItemId> = ids.iter().copied().filter(|id| id.span() == 6).collect();
+        gone.iter().for_each(|&id| spans.give_back(id));
+        spans.remove(6);
+        // An item less in another one does not matter; half of them do.
+        spans.give_back(ids.iter().copied().find(|id| id.span() == 1).expect("an item"));
+        assert_eq!(spans.emptiest(1).expect("a span").span, 5);
+        let half: Vec<ItemId> = ids.iter().copied().filter(|id| id.span() == 2).collect();
+        half.iter().skip(half.len() / 2).for_each(|&id| spans.give_back(id));
+        assert_eq!(spans.emptiest(1).expect("a span").span, 2);
     }
 }

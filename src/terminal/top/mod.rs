@@ -22,7 +22,7 @@ use super::address::Address;
 use super::arguments::{Arguments, Command, Flag};
 use super::connection::Access;
 use super::failure::Failure;
-use crate::base::sync::{Arc, AtomicBool, Ordering};
+use crate::base::sync::{Arc, Ordering, SignalFlag};
 
 /// The command's row.
 pub const COMMAND: Command = Command {
@@ -128,7 +128,7 @@ fn print(
 
 /// Takes the terminal, and gives it back whatever happens.
 fn on_terminal(mut board: Board, access: &Access, updates: &Receiver<Update>) -> Result<(), Failure> {
-    let is_ended = Arc::new(AtomicBool::new(false));
+    let is_ended = Arc::new(SignalFlag::new(false));
     // Not SIGHUP: with the terminal gone there is nothing to give back, and reading its end would not return.
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         let registered = signal_hook::flag::register(signal, Arc::clone(&is_ended));
@@ -146,7 +146,7 @@ fn draw_until_end(
     board: &mut Board,
     access: &Access,
     updates: &Receiver<Update>,
-    is_ended: &AtomicBool,
+    is_ended: &SignalFlag,
 ) -> Result<(), Failure> {
     let broken = |error| Failure::File(format!("cannot use the terminal: {error}"));
     let mut watch: Option<(usize, Watch)> = None;
