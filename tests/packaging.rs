@@ -14,6 +14,8 @@ fn read(path: &str) -> String {
 fn versions_are_the_programs() {
     let changelog = read("packaging/debian/changelog");
     assert!(changelog.starts_with(&format!("slabstash ({VERSION}-")), "packaging/debian/changelog");
+    let spec = read("packaging/rpm/slabstash.spec");
+    assert!(spec.contains("%changelog\n* ") && spec.contains(&format!("> - {VERSION}-1\n")), "slabstash.spec");
     let example = read("packaging/kubernetes/slabstash.yaml");
     assert!(example.contains(&format!("image: slabstash:{VERSION}\n")), "packaging/kubernetes/slabstash.yaml");
     let image = read("packaging/container/Containerfile");
@@ -31,6 +33,23 @@ fn rpm_lists_every_unit() {
         if name.ends_with(".service") || name.ends_with(".socket") {
             assert!(spec.contains(&format!("%{{unitdir}}/{name}\n")), "{name} is not in the packages");
         }
+    }
+}
+
+/// A restart that keeps the cache takes a line for systemd and, before systemd 254, an option for the program. For a long time
+/// no package had either.
+#[test]
+fn every_unit_keeps_the_cache_over_a_restart() {
+    for unit in ["slabstash.service", "slabstash@.service"] {
+        let text = read(&format!("packaging/systemd/{unit}"));
+        assert!(text.contains("\nFileDescriptorStoreMax=1\n"), "{unit}");
+        let start = text.lines().find(|line| line.starts_with("ExecStart=")).expect("a line that starts it");
+        assert!(start.contains(" -o warm_restart"), "{unit}: {start}");
+    }
+    // These are made of slabstash.service, with a line of their own to start it.
+    for script in ["packaging/debian/build", "packaging/rpm/build"] {
+        let script = read(script);
+        assert!(script.contains("-o warm_restart,config_file=") || script.contains("-o warm_restart,sysconfig_file="));
     }
 }
 
@@ -52,6 +71,7 @@ fn unit_of_memcacheds_name_is_whole() {
         "Type=notify",
         "ExecStartPre=true",
         "ExecStart=/usr/bin/memcached -o config_file=/etc/memcached.conf",
+        "FileDescriptorStoreMax=1",
         "Restart=always",
         "NoNewPrivileges=true",
         "ProtectSystem=full",
