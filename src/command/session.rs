@@ -83,6 +83,8 @@ pub struct Session {
     wanted: usize,
 }
 
+// A tag of its own: every turn asks several times which phase it is.
+#[repr(u8)]
 enum Phase {
     /// Nothing has been received.
     Fresh,
@@ -154,29 +156,23 @@ impl Session {
             mark: output.mark(),
         };
         loop {
-            if let Some(next) = self.advance(&mut turn, output, context) {
+            let next = match self.phase {
+                Phase::Command => self.command(&mut turn, output, context),
+                _ => self.advance_phase(&mut turn, output, context),
+            };
+            if let Some(next) = next {
                 return Progress { consumed: turn.consumed, next };
             }
         }
     }
 
-    /// Goes on by a command or a phase; says what is wanted when that needs more than is there.
-    #[inline]
-    fn advance(&mut self, turn: &mut Turn<'_>, output: &mut Output, context: &mut Context<'_>) -> Option<Next> {
-        if let Phase::Command = self.phase {
-            self.command(turn, output, context)
-        } else {
-            self.advance_phase(turn, output, context)
-        }
-    }
-
-    /// Executes the command at the start of the rest.
-    #[inline]
+    /// Executes the command at the start of the rest; says what is wanted when that needs more than is there.
+    #[inline(always)]
     fn command(&mut self, turn: &mut Turn<'_>, output: &mut Output, context: &mut Context<'_>) -> Option<Next> {
         let rest = turn.rest();
-        if rest.is_empty() {
+        let Some(first) = rest.first() else {
             return Some(INPUT);
-        }
+        };
         if turn.requests_left == 0 || output.pending() >= OUTPUT_BYTES_MAX {
             return Some(Next::Yield);
         }
@@ -185,7 +181,7 @@ impl Session {
         }
         if !verbose::is_on() {
             // The two most frequent requests are recognised without looking for their line end first.
-            let answered = match rest[0] {
+            let answered = match first {
                 b'g' => retrieval::answer_gets(rest, turn.requests_left, output, context),
                 b's' => sets::answer(rest, turn.requests_left, output, context),
                 _ => Answered::default(),
@@ -193,10 +189,17 @@ impl Session {
             if answered.requests > 0 {
                 self.scanned = 0;
                 turn.requests_left -= answered.requests;
-                turn.consume(answered.bytes);
+                turn.consumed += answered.bytes;
                 return None;
             }
         }
+        self.line(turn, output, context)
+    }
+
+    /// Executes the line at the start of the rest, and the data behind it.
+    #[inline(never)]
+    fn line(&mut self, turn: &mut Turn<'_>, output: &mut Output, context: &mut Context<'_>) -> Option<Next> {
+        let rest = turn.rest();
         let (text, bytes) = match line::find(rest, self.scanned) {
             Found::Line { text, bytes } => (text, bytes),
             Found::Partial => {
@@ -259,6 +262,7 @@ impl Session {
     }
 
     /// All phases but [`Phase::Command`].
+    #[inline(never)]
     fn advance_phase(&mut self, turn: &mut Turn<'_>, output: &mut Output, context: &mut Context<'_>) -> Option<Next> {
         match &mut self.phase {
             Phase::Command => None,
@@ -391,6 +395,13 @@ impl Session {
             Phase::Binary(binary) => binary.receive_space(),
             _ => None,
         }
+    }
+
+    /// Whether a text command is next, as nearly always between two calls of [`Session::process`]: then it neither waits nor
+    /// receives, and has no work.
+    #[inline(always)]
+    pub fn is_at_command(&self) -> bool {
+        matches!(self.phase, Phase::Command)
     }
 
     /// Whether [`Session::receive_space`] has some.

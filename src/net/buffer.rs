@@ -113,14 +113,17 @@ impl Tail {
     }
 
     /// Replaces the content by `bytes`; false as with [`Tail::append`].
+    #[inline]
     #[must_use]
     pub fn replace(&mut self, bytes: &[u8], pool: &mut Pool) -> bool {
-        self.start = 0;
-        self.bytes.clear();
         if bytes.is_empty() {
-            self.clear(pool);
+            if self.bytes.capacity() > 0 {
+                self.clear(pool);
+            }
             return true;
         }
+        self.start = 0;
+        self.bytes.clear();
         self.append(bytes, pool)
     }
 

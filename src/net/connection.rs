@@ -12,12 +12,14 @@
 //! While blocked nothing is read or executed: that is the back-pressure. A session that yields goes on without its
 //! replies being sent at once, so that a long pipeline is answered in few sends; see `DEFERRALS_MAX`.
 
+mod read;
+
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 
 use crate::base::sizes::READ_BUFFER_BYTES;
 use crate::base::sync::{Arc, Ordering};
 use crate::base::time::Now;
-use crate::command::service::{Context, Scratch, Service, Wake};
+use crate::command::service::{Context, Wake};
 use crate::command::{CloseReason, Next, Output, Progress, Session};
 use crate::stats::connections::{ConnectionEntry, ConnectionState};
 
@@ -25,39 +27,18 @@ use super::address::Peer;
 use super::buffer::{Pool, TAIL_BYTES_MAX, Tail};
 use super::held::Held;
 use super::inbox::NewConnection;
-use super::sampler::Sampler;
 use super::stream::Stream;
-use super::tls::Workspace;
+use super::tools::Tools;
 
-/// What a worker lends a connection for a turn.
-pub struct Tools<'a> {
-    /// The process' shared parts.
-    pub service: &'a Service,
-    /// The worker.
-    pub worker: usize,
-    /// The time of the turn.
-    pub now: Now,
-    /// Where reads go, [`READ_BUFFER_BYTES`] long.
-    pub read_buffer: &'a mut [u8],
-    /// For the session.
-    pub scratch: &'a mut Scratch,
-    /// Spare memory.
-    pub pool: &'a mut Pool,
-    /// For encrypted connections.
-    pub tls: &'a mut Workspace,
-    /// Lets sessions work and looks at some of what they do.
-    pub sampler: &'a mut Sampler,
-    /// Wakes connections of this worker.
-    pub wake: &'a Arc<dyn Fn(usize) + Send + Sync>,
-    /// Whether the server is about to end: nothing is read any more.
-    pub is_stopping: bool,
-}
+use read::{LARGE_HEAD_BYTES, Read};
 
 /// What is to become of a connection after a turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// Nothing to do until its socket or a wake says so.
     Wait,
+    /// The same; and it holds memory that others could use, so it is looked at now and then.
+    WaitHolding,
     /// It has more to do: another turn after the others had theirs.
     Again,
     /// Close it.
@@ -205,7 +186,8 @@ impl Connection {
 
     /// Whether it holds memory of large values that others could use: one on its way in, or some on their way out.
     pub fn is_holding(&self) -> bool {
-        self.session.is_receiving() || self.output.as_ref().is_some_and(|output| output.holds_large())
+        (!self.session.is_at_command() && self.session.is_receiving())
+            || self.output.as_ref().is_some_and(|output| output.holds_large())
     }
 
     /// How it has moved such memory; to be asked at regular times.
@@ -232,7 +214,8 @@ impl Connection {
     }
 
     /// One turn.
-    pub fn turn(&mut self, token: usize, tools: &mut Tools<'_>) -> Verdict {
+    #[inline]
+    pub fn turn(&mut self, token: usize, tools: &mut Tools) -> Verdict {
         let mut output = match self.output.take() {
             Some(output) => output,
             None => tools.pool.output(),
@@ -243,17 +226,19 @@ impl Connection {
         } else {
             self.output = Some(output);
         }
-        verdict
+        match verdict {
+            Verdict::Wait if self.is_holding() => Verdict::WaitHolding,
+            other => other,
+        }
     }
 
-    fn advance(&mut self, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Verdict {
-        if self.deferrals == 0 && !output.is_empty() {
-            // Blocked before: everything has to be out before anything new is done.
-            match self.send(output, tools) {
-                Sent::All => {}
-                Sent::Part => return Verdict::Wait,
-                Sent::Failed => return Verdict::Close(CloseReason::Error),
-            }
+    #[inline]
+    fn advance(&mut self, token: usize, output: &mut Output, tools: &mut Tools) -> Verdict {
+        if self.deferrals == 0
+            && !output.is_empty()
+            && let Some(verdict) = self.unblock(output, tools)
+        {
+            return verdict;
         }
         if let Some(reason) = self.closing {
             return Verdict::Close(reason);
@@ -261,15 +246,15 @@ impl Connection {
         let step = self.step(token, output, tools);
         match step {
             _ if output.is_torn() => return Verdict::Close(CloseReason::Error),
+            Step::Wait | Step::Again { may_defer: false } => {}
+            Step::Again { may_defer: true } => {
+                if self.deferrals < DEFERRALS_MAX && output.pending() < DEFERRED_BYTES_MAX {
+                    self.deferrals += 1;
+                    return Verdict::Again;
+                }
+            }
             Step::Abort(reason) => return Verdict::Close(reason),
             Step::Close(reason) => self.closing = Some(reason),
-            Step::Again { may_defer: true }
-                if self.deferrals < DEFERRALS_MAX && output.pending() < DEFERRED_BYTES_MAX =>
-            {
-                self.deferrals += 1;
-                return Verdict::Again;
-            }
-            Step::Again { .. } | Step::Wait => {}
         }
         self.deferrals = 0;
         match self.send(output, tools) {
@@ -280,26 +265,36 @@ impl Connection {
         if let Some(reason) = self.closing {
             return Verdict::Close(reason);
         }
-        if step != Step::Wait || (self.is_readable && !tools.is_stopping && !self.session.is_waiting()) {
+        if step != Step::Wait || (self.is_readable && !tools.is_stopping && !self.is_session_waiting()) {
             return Verdict::Again;
         }
         self.show_state();
         Verdict::Wait
     }
 
-    /// Reads, if there is something to read, and lets the session work.
-    fn step(&mut self, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Step {
-        let can_read = self.is_readable && !self.is_ended && !tools.is_stopping && !self.session.is_waiting();
-        if self.is_unfinished || !can_read {
-            if self.is_unfinished || self.session.has_work() {
-                return self.process_tail(token, output, tools);
-            }
-            return match self.is_ended {
-                true => Step::Close(CloseReason::Normal),
-                false => Step::Wait,
-            };
+    #[inline(always)]
+    fn is_session_waiting(&self) -> bool {
+        !self.session.is_at_command() && self.session.is_waiting()
+    }
+
+    /// After a send that the socket did not take whole: everything has to be out before anything new is done.
+    #[cold]
+    fn unblock(&mut self, output: &mut Output, tools: &mut Tools) -> Option<Verdict> {
+        match self.send(output, tools) {
+            Sent::All => None,
+            Sent::Part => Some(Verdict::Wait),
+            Sent::Failed => Some(Verdict::Close(CloseReason::Error)),
         }
-        let read = if self.tail.is_empty() && self.session.is_receiving() {
+    }
+
+    /// Reads, if there is something to read, and lets the session work.
+    #[inline]
+    fn step(&mut self, token: usize, output: &mut Output, tools: &mut Tools) -> Step {
+        let can_read = self.is_readable && !self.is_ended && !tools.is_stopping && !self.is_session_waiting();
+        if self.is_unfinished || !can_read {
+            return self.step_without_reading(token, output, tools);
+        }
+        let read = if self.tail.is_empty() && !self.session.is_at_command() && self.session.is_receiving() {
             return self.receive(token, output, tools);
         } else if self.tail.len() > READ_BUFFER_BYTES / 2 {
             self.read_to_tail(tools)
@@ -318,6 +313,17 @@ impl Connection {
         }
     }
 
+    #[inline(never)]
+    fn step_without_reading(&mut self, token: usize, output: &mut Output, tools: &mut Tools) -> Step {
+        if self.is_unfinished || self.session.has_work() {
+            return self.process_tail(token, output, tools);
+        }
+        match self.is_ended {
+            true => Step::Close(CloseReason::Normal),
+            false => Step::Wait,
+        }
+    }
+
     /// The client sends no more. What the session still does by itself (a dump) is finished first.
     fn end(&mut self) -> Step {
         self.is_ended = true;
@@ -328,74 +334,22 @@ impl Connection {
         }
     }
 
-    /// Reads behind a copy of the tail in the worker's buffer. The result counts both.
-    fn read_to_buffer(&mut self, tools: &mut Tools<'_>) -> Read {
-        let kept = self.tail.len();
-        tools.read_buffer[..kept].copy_from_slice(self.tail.bytes());
-        let end = if self.expects_large { (kept + LARGE_HEAD_BYTES).min(READ_BUFFER_BYTES) } else { READ_BUFFER_BYTES };
-        let space = &mut tools.read_buffer[kept..end];
-        let length = space.len();
-        let result = self.stream.read(space, tools.tls);
-        match self.note_read(result, length, tools.service, tools.worker) {
-            Read::Bytes(count) => Read::Bytes(kept + count),
-            other => other,
-        }
-    }
-
-    /// Reads to the end of a large tail, which is then parsed where it is. Fails when there may be no more of it.
-    fn read_to_tail(&mut self, tools: &mut Tools<'_>) -> Read {
-        let Some(space) = self.tail.extend_space(READ_BUFFER_BYTES, tools.pool) else {
-            self.note_keeping(false, tools);
-            return Read::Failed;
-        };
-        let result = self.stream.read(space, tools.tls);
-        let read = self.note_read(result, READ_BUFFER_BYTES, tools.service, tools.worker);
-        let count = match read {
-            Read::Bytes(count) => count,
-            _ => 0,
-        };
-        self.tail.trim(READ_BUFFER_BYTES - count);
-        match read {
-            Read::Bytes(_) => Read::Bytes(self.tail.len()),
-            other => other,
-        }
-    }
-
-    fn note_read(&mut self, result: io::Result<usize>, space: usize, service: &Service, worker: usize) -> Read {
-        match result {
-            Ok(0) => Read::End,
-            Ok(count) => {
-                service.workers[worker].bytes_read.add(count as u64);
-                if self.stream.is_drained_by(count, space) && !self.is_read_closed {
-                    self.is_readable = false;
-                }
-                Read::Bytes(count)
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.is_readable = false;
-                Read::Nothing
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => Read::Nothing,
-            Err(_) => Read::Failed,
-        }
-    }
-
     /// Whether the tail is where the last read went, rather than the worker's buffer.
     fn is_read_in_tail(&self, total: usize) -> bool {
         self.tail.len() == total
     }
 
     /// Keeps what was read for later; false when no read buffer is left for it.
-    fn keep_read(&mut self, total: usize, tools: &mut Tools<'_>) -> bool {
+    fn keep_read(&mut self, total: usize, tools: &mut Tools) -> bool {
         if self.is_read_in_tail(total) {
             return true;
         }
         let kept = self.tail.len();
-        let is_kept = self.tail.append(&tools.read_buffer[kept..total], tools.pool);
+        let is_kept = self.tail.append(&tools.read_buffer[kept..total], &mut tools.pool);
         self.note_keeping(is_kept, tools)
     }
 
-    fn note_keeping(&mut self, is_kept: bool, tools: &Tools<'_>) -> bool {
+    fn note_keeping(&mut self, is_kept: bool, tools: &Tools) -> bool {
         if !is_kept {
             tools.service.workers[tools.worker].read_buf_oom.add(1);
         }
@@ -403,7 +357,8 @@ impl Connection {
     }
 
     /// Lets the session work on what was just read, `total` bytes with the tail in front.
-    fn process_read(&mut self, total: usize, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Step {
+    #[inline(always)]
+    fn process_read(&mut self, total: usize, token: usize, output: &mut Output, tools: &mut Tools) -> Step {
         if self.is_read_in_tail(total) {
             return self.process_tail(token, output, tools);
         }
@@ -411,9 +366,9 @@ impl Connection {
         let input = &tools.read_buffer[..total];
         let is_kept = if progress.consumed == 0 {
             let kept = self.tail.len();
-            self.tail.append(&input[kept..], tools.pool)
+            self.tail.append(&input[kept..], &mut tools.pool)
         } else {
-            self.tail.replace(&input[progress.consumed..], tools.pool)
+            self.tail.replace(&input[progress.consumed..], &mut tools.pool)
         };
         if !self.note_keeping(is_kept, tools) {
             return Step::Abort(CloseReason::Error);
@@ -430,32 +385,34 @@ impl Connection {
     }
 
     /// Lets the session work on so many bytes of the worker's buffer; without a number on the tail.
-    #[inline]
-    fn process(&mut self, total: Option<usize>, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Progress {
+    #[inline(always)]
+    fn process(&mut self, total: Option<usize>, token: usize, output: &mut Output, tools: &mut Tools) -> Progress {
         self.show_parsing(tools.now);
-        let wake = Wake { target: tools.wake, token };
+        let wake = Wake { target: &tools.wake, token };
         let mut context = Context {
-            service: tools.service,
+            service: &tools.service,
             worker: tools.worker,
             now: tools.now,
             wake,
             descriptor: self.stream.descriptor(),
             peer: &self.peer,
-            scratch: tools.scratch,
+            scratch: &mut tools.scratch,
         };
         let input = total.map_or_else(|| self.tail.bytes(), |total| &tools.read_buffer[..total]);
         tools.sampler.process(&mut self.session, input, output, &mut context)
     }
 
     /// Lets the session work on the tail, or on nothing.
-    fn process_tail(&mut self, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Step {
+    #[inline(never)]
+    fn process_tail(&mut self, token: usize, output: &mut Output, tools: &mut Tools) -> Step {
         let progress = self.process(None, token, output, tools);
-        self.tail.consume(progress.consumed, tools.pool);
+        self.tail.consume(progress.consumed, &mut tools.pool);
         self.conclude(progress, tools)
     }
 
     /// Reads a large value to where it belongs, and what comes behind it to the worker's buffer.
-    fn receive(&mut self, token: usize, output: &mut Output, tools: &mut Tools<'_>) -> Step {
+    #[inline(never)]
+    fn receive(&mut self, token: usize, output: &mut Output, tools: &mut Tools) -> Step {
         let mut budget = RECEIVED_BYTES_MAX;
         while budget > 0 && self.is_readable {
             let Some(space) = self.session.receive_space() else {
@@ -465,8 +422,8 @@ impl Connection {
             let behind = &mut tools.read_buffer[..if wanted == space.len() { LARGE_HEAD_BYTES } else { 0 }];
             let length = wanted + behind.len();
             let mut slices = [IoSliceMut::new(&mut space[..wanted]), IoSliceMut::new(behind)];
-            let result = self.stream.read_vectored(&mut slices, tools.tls);
-            match self.note_read(result, length, tools.service, tools.worker) {
+            let result = self.stream.read_vectored(&mut slices, &mut tools.tls);
+            match self.note_read(result, length, &tools.service, tools.worker) {
                 Read::Bytes(count) => {
                     let received = count.min(wanted);
                     self.session.received(received);
@@ -490,7 +447,8 @@ impl Connection {
         Step::Wait
     }
 
-    fn conclude(&mut self, progress: Progress, tools: &Tools<'_>) -> Step {
+    #[inline(always)]
+    fn conclude(&mut self, progress: Progress, tools: &Tools) -> Step {
         self.is_unfinished = false;
         self.needed = 0;
         // Only whole requests count, or a client that trickles bytes would never be idle.
@@ -498,6 +456,17 @@ impl Connection {
             self.last_command = tools.now.seconds;
         }
         match progress.next {
+            Next::Input { bytes: 0 } if self.tail.is_empty() && !self.is_ended && self.session.is_at_command() => {
+                Step::Wait
+            }
+            next => self.conclude_otherwise(progress.consumed, next, tools),
+        }
+    }
+
+    /// What becomes of a session that did not end with its input.
+    #[inline(never)]
+    fn conclude_otherwise(&mut self, consumed: usize, next: Next, tools: &Tools) -> Step {
+        match next {
             Next::Input { bytes } => {
                 if bytes > TAIL_BYTES_MAX || self.tail.len() > TAIL_BYTES_MAX {
                     return Step::Abort(CloseReason::Error);
@@ -514,7 +483,7 @@ impl Connection {
                 if !self.tail.is_empty() {
                     tools.service.workers[tools.worker].conn_yields.add(1);
                 }
-                Step::Again { may_defer: progress.consumed > 0 }
+                Step::Again { may_defer: consumed > 0 }
             }
             Next::Close(reason) => Step::Close(reason),
             Next::Abort(reason) => Step::Abort(reason),
@@ -522,34 +491,48 @@ impl Connection {
     }
 
     /// Sends the queue, until it is empty or the socket full.
-    fn send(&mut self, output: &mut Output, tools: &mut Tools<'_>) -> Sent {
+    #[inline(always)]
+    fn send(&mut self, output: &mut Output, tools: &mut Tools) -> Sent {
         while !output.is_empty() {
             let result = match output.contiguous() {
-                Some(bytes) => self.stream.write(bytes, tools.tls),
-                None => {
-                    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-                    let count = output.slices(&mut slices);
-                    self.stream.write_vectored(&slices[..count], tools.tls)
-                }
+                Some(bytes) => self.stream.write(bytes, &mut tools.tls),
+                None => self.write_slices(output, tools),
             };
             match result {
-                Ok(0) => return Sent::Failed,
-                Ok(sent) => {
+                Ok(sent) if sent > 0 => {
                     tools.service.workers[tools.worker].bytes_written.add(sent as u64);
                     output.advance(sent);
                     self.held.note_moved(sent);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.is_blocked = true;
-                    self.entry.set_state(ConnectionState::Mwrite);
-                    self.entry.replies_waiting.store(1, Ordering::Relaxed);
-                    return Sent::Part;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Sent::Failed,
+                other => match self.note_not_sent(other) {
+                    Sent::All => {}
+                    not_all => return not_all,
+                },
             }
         }
         Sent::All
+    }
+
+    #[inline(never)]
+    fn write_slices(&mut self, output: &Output, tools: &mut Tools) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let count = output.slices(&mut slices);
+        self.stream.write_vectored(&slices[..count], &mut tools.tls)
+    }
+
+    /// After a write that took nothing; `All` when it is to be tried again.
+    #[cold]
+    fn note_not_sent(&mut self, result: io::Result<usize>) -> Sent {
+        match result {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.is_blocked = true;
+                self.entry.set_state(ConnectionState::Mwrite);
+                self.entry.replies_waiting.store(1, Ordering::Relaxed);
+                Sent::Part
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Sent::All,
+            _ => Sent::Failed,
+        }
     }
 
     fn show_parsing(&mut self, now: Now) {
@@ -572,24 +555,10 @@ impl Connection {
     }
 }
 
-/// Outcome of a read.
-enum Read {
-    /// Bytes there now.
-    Bytes(usize),
-    /// None, for now.
-    Nothing,
-    /// The peer sends no more.
-    End,
-    /// The connection is broken.
-    Failed,
-}
-
 /// Turns in a row whose replies may be sent together. With the default `-R 20` that is 160 requests.
 const DEFERRALS_MAX: u8 = 8;
 /// Replies beyond this are sent at the end of the turn.
 const DEFERRED_BYTES_MAX: usize = 32 * 1024;
-/// Bytes read through the worker's buffer when a large value is expected, or behind one: a line and a little.
-const LARGE_HEAD_BYTES: usize = 4096;
 /// Bytes read straight into a large value in one turn.
 const RECEIVED_BYTES_MAX: usize = 256 * 1024;
 /// Slices of one vectored write.

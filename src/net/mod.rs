@@ -18,5 +18,6 @@ pub mod listener;
 pub mod sampler;
 pub mod stream;
 pub mod tls;
+pub mod tools;
 pub mod udp;
 pub mod worker;

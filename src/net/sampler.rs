@@ -58,7 +58,7 @@ impl Sampler {
     }
 
     /// Lets a session work ([`Session::process`]).
-    #[inline]
+    #[inline(always)]
     pub fn process(
         &mut self,
         session: &mut Session,

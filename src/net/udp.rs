@@ -31,7 +31,7 @@ use crate::command::service::{Context, ProtocolChoice, Wake};
 use crate::command::{Next, Output, Session};
 use crate::stats::connections::{ConnectionEntry, ConnectionState};
 
-use super::connection::Tools;
+use super::tools::Tools;
 
 /// A bound UDP socket. Served by one worker.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Endpoint {
     }
 
     /// Answers a bounded number of datagrams; true when more may wait.
-    pub fn turn(&mut self, tools: &mut Tools<'_>) -> bool {
+    pub fn turn(&mut self, tools: &mut Tools) -> bool {
         for _ in 0..DATAGRAMS_PER_TURN {
             if tools.is_stopping {
                 return false;
@@ -82,7 +82,7 @@ impl Endpoint {
             if !self.is_readable {
                 break;
             }
-            match self.socket.recv_from(tools.read_buffer) {
+            match self.socket.recv_from(&mut tools.read_buffer) {
                 Ok((length, client)) => {
                     tools.service.workers[tools.worker].bytes_read.add(length as u64);
                     if let Some(request) = Request::parse(&tools.read_buffer[..length]) {
@@ -97,16 +97,16 @@ impl Endpoint {
         self.is_readable
     }
 
-    fn answer(&mut self, length: usize, id: u16, client: SocketAddr, tools: &mut Tools<'_>) {
+    fn answer(&mut self, length: usize, id: u16, client: SocketAddr, tools: &mut Tools) {
         let payload = &tools.read_buffer[HEADER_BYTES..length];
         let mut context = Context {
-            service: tools.service,
+            service: &tools.service,
             worker: tools.worker,
             now: tools.now,
-            wake: Wake { target: tools.wake, token: usize::MAX },
+            wake: Wake { target: &tools.wake, token: usize::MAX },
             descriptor: self.socket.as_raw_fd(),
             peer: &client,
-            scratch: tools.scratch,
+            scratch: &mut tools.scratch,
         };
         let mut session = Session::new(self.protocol);
         converse(&mut session, payload, &mut self.output, &mut self.reply, &mut context);

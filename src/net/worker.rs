@@ -1,7 +1,7 @@
 //! A worker thread: one mio loop over its connections.
 //!
 //! ```text
-//!   poll -> note what is ready -> one turn for each on the ready list -> maintenance, when due -> poll ...
+//!   poll -> a turn for each that an event names -> one for each on the ready list -> maintenance, when due -> poll ...
 //! ```
 //! Sockets are registered once, for both directions, edge-triggered. What has more to do goes to the end of the
 //! `ready` list, without a system call; while that list is not empty the poll does not wait. The clock is read once per
@@ -11,46 +11,37 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
+use mio::event::Event;
 use mio::{Events, Poll, Token};
 use slab::Slab;
 
 use crate::base::sizes::READ_BUFFER_BYTES;
 use crate::base::sync::{Arc, Waker};
-use crate::base::time::Now;
 use crate::command::service::Scratch;
 use crate::command::{CloseReason, Service};
 use crate::stats::connections::ConnectionState;
 use crate::stats::events::{class, connection_closed, connection_opened};
 
 use super::buffer::Pool;
-use super::connection::{Connection, Tools, Verdict};
+use super::connection::{Connection, Verdict};
 use super::inbox::Inbox;
 use super::sampler::Sampler;
 use super::tls::Workspace;
+use super::tools::Tools;
 use super::udp::Endpoint;
 
 /// A worker before its thread runs.
 pub struct Worker {
-    index: usize,
-    service: Arc<Service>,
     poll: Poll,
     inbox: Arc<Inbox>,
-    wake: Arc<dyn Fn(usize) + Send + Sync>,
     connections: Slab<Connection>,
     /// Connections with something to do, each once ([`Connection::is_listed`]).
     ready: VecDeque<usize>,
     /// The same, while their TLS handshake goes on: a few turns in each round, so that many of them delay no request.
     handshakes: VecDeque<usize>,
     endpoints: Vec<Endpoint>,
-    read_buffer: Box<[u8]>,
-    scratch: Scratch,
     woken: Vec<usize>,
-    pool: Pool,
-    tls: Workspace,
-    sampler: Sampler,
-    /// Start of the current round.
-    instant: Instant,
-    now: Now,
+    tools: Tools,
     maintain_at: Instant,
     sweep_at: Option<Instant>,
     /// The store's count at the last sweep.
@@ -72,24 +63,28 @@ impl Worker {
         let target = Arc::clone(&inbox);
         let start = Instant::now();
         let has_idle_timeout = service.config.idle_timeout_seconds > 0;
-        Ok(Self {
-            index,
+        let tools = Tools {
+            worker: index,
             instant: start,
             now: service.clock.at(start),
+            is_stopping: false,
+            read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+            scratch: Scratch::default(),
             pool: Pool::new(service.config.read_buffers_max),
             tls: Workspace::new(Arc::clone(&service), index, send_bytes),
             sampler: Sampler::new(service.observations.is_some(), index),
+            wake: Arc::new(move |token| target.wake(token)),
             service,
+        };
+        Ok(Self {
             poll,
             inbox,
-            wake: Arc::new(move |token| target.wake(token)),
             connections: Slab::new(),
             ready: VecDeque::new(),
             handshakes: VecDeque::new(),
             endpoints: Vec::new(),
-            read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
-            scratch: Scratch::default(),
             woken: Vec::new(),
+            tools,
             maintain_at: start,
             sweep_at: has_idle_timeout.then_some(start + SWEEP_INTERVAL),
             starvations: 0,
@@ -120,28 +115,24 @@ impl Worker {
             let is_stopping = self.stop_at.is_some();
             if let Err(error) = self.poll.poll(&mut events, timeout) {
                 if error.kind() != io::ErrorKind::Interrupted {
-                    log::error!("worker {}: poll: {error}", self.index);
+                    log::error!("worker {}: poll: {error}", self.tools.worker);
                     return;
                 }
                 continue;
             }
-            self.instant = Instant::now();
-            self.now = self.service.clock.at(self.instant);
-            if let Some(observation) = self.service.observation(self.index) {
-                observation.turns.add(1);
-            }
+            self.begin_round();
             for event in &events {
-                self.note(event);
+                self.take_up(event);
             }
             for _ in 0..self.ready.len().max(TURNS_PER_POLL) {
                 match self.ready.pop_front() {
-                    Some(token) => self.turn(token),
+                    Some(token) => self.turn_of(token),
                     None => break,
                 }
             }
             for _ in 0..HANDSHAKES_PER_POLL {
                 match self.handshakes.pop_front() {
-                    Some(token) => self.turn(token),
+                    Some(token) => self.turn_of(token),
                     None => break,
                 }
             }
@@ -154,21 +145,23 @@ impl Worker {
         self.close_all();
     }
 
-    fn note(&mut self, event: &mio::event::Event) {
+    /// Reads the clock, once for all turns of the round.
+    fn begin_round(&mut self) {
+        let instant = Instant::now();
+        let tools = &mut self.tools;
+        tools.instant = instant;
+        tools.now = tools.service.clock.at(instant);
+        tools.is_stopping = self.stop_at.is_some_and(|stop_at| instant + STOP_SENDING >= stop_at);
+        if let Some(observation) = tools.service.observation(tools.worker) {
+            observation.turns.add(1);
+        }
+    }
+
+    /// Does what an event asks for: at once, but for what is on a list already and for handshakes, which have their own.
+    fn take_up(&mut self, event: &Event) {
         let Token(token) = event.token();
-        if event.token() == WAKER {
-            return self.read_inbox();
-        }
-        if token >= ENDPOINT_FIRST {
-            if let Some(endpoint) = self.endpoints.get_mut(token - ENDPOINT_FIRST)
-                && endpoint.note_readable()
-            {
-                self.ready.push_back(token);
-            }
-            return;
-        }
         let Some(connection) = self.connections.get_mut(token) else {
-            return;
+            return self.take_up_other(token);
         };
         // A broken connection is found out by reading or writing, whichever it waits for.
         let is_broken = event.is_error();
@@ -179,8 +172,27 @@ impl Worker {
         if event.is_readable() || event.is_read_closed() || is_broken {
             has_work |= connection.note_readable(event.is_read_closed() || is_broken);
         }
-        if has_work {
-            self.list(token);
+        if !has_work || connection.is_listed {
+            return;
+        }
+        if connection.is_handshaking() {
+            return self.list(token);
+        }
+        let verdict = connection.turn(token, &mut self.tools);
+        self.follow(token, verdict);
+    }
+
+    /// An event of something else than a connection.
+    #[inline(never)]
+    fn take_up_other(&mut self, token: usize) {
+        if token == WAKER.0 {
+            return self.read_inbox();
+        }
+        if let Some(number) = token.checked_sub(ENDPOINT_FIRST)
+            && let Some(endpoint) = self.endpoints.get_mut(number)
+            && endpoint.note_readable()
+        {
+            self.ready.push_back(token);
         }
     }
 
@@ -199,7 +211,7 @@ impl Worker {
     fn read_inbox(&mut self) {
         let is_stopping = self.inbox.look();
         while let Some(new) = self.inbox.connection() {
-            self.adopt(Connection::new(new, self.now));
+            self.adopt(Connection::new(new, self.tools.now));
         }
         let mut woken = std::mem::take(&mut self.woken);
         self.inbox.woken(&mut woken);
@@ -211,7 +223,7 @@ impl Worker {
         }
         self.woken = woken;
         if is_stopping && self.stop_at.is_none() {
-            self.stop_at = Some(self.instant + STOP_TIMEOUT);
+            self.stop_at = Some(self.tools.instant + STOP_TIMEOUT);
         }
     }
 
@@ -221,55 +233,45 @@ impl Worker {
         let registry = self.poll.registry();
         if let Err(error) = connection.stream().register(registry, token) {
             log::warn!("cannot watch a connection: {error}");
-            self.service.connections.close(connection.entry());
+            self.tools.service.connections.close(connection.entry());
             return;
         }
         connection.entry().set_state(ConnectionState::Read);
-        if self.service.events.is_watched(class::CONNEVENTS) {
+        if self.tools.service.events.is_watched(class::CONNEVENTS) {
             let (address, port) = connection.peer().endpoint();
             let stream = connection.stream();
             let (transport, descriptor) = (stream.transport(), stream.descriptor());
-            connection_opened(&self.service.events, &address, port, transport, descriptor);
+            connection_opened(&self.tools.service.events, &address, port, transport, descriptor);
         }
         if connection.is_handshaking() {
-            self.sweep_at.get_or_insert(self.instant + SWEEP_INTERVAL);
+            self.sweep_at.get_or_insert(self.tools.instant + SWEEP_INTERVAL);
         }
         vacant.insert(connection);
     }
 
-    /// Gives one connection or UDP socket its turn.
-    fn turn(&mut self, token: usize) {
-        let mut tools = Tools {
-            service: &self.service,
-            worker: self.index,
-            now: self.now,
-            read_buffer: &mut self.read_buffer,
-            scratch: &mut self.scratch,
-            pool: &mut self.pool,
-            tls: &mut self.tls,
-            sampler: &mut self.sampler,
-            wake: &self.wake,
-            is_stopping: self.stop_at.is_some_and(|stop_at| self.instant + STOP_SENDING >= stop_at),
-        };
-        if token >= ENDPOINT_FIRST {
-            if let Some(endpoint) = self.endpoints.get_mut(token - ENDPOINT_FIRST)
-                && endpoint.turn(&mut tools)
-            {
-                self.ready.push_back(token);
-            }
-            return;
+    /// Gives a connection or UDP socket that was on a list its turn.
+    fn turn_of(&mut self, token: usize) {
+        if let Some(connection) = self.connections.get_mut(token) {
+            connection.is_listed = false;
+            let verdict = connection.turn(token, &mut self.tools);
+            self.follow(token, verdict);
+        } else if let Some(number) = token.checked_sub(ENDPOINT_FIRST)
+            && let Some(endpoint) = self.endpoints.get_mut(number)
+            && endpoint.turn(&mut self.tools)
+        {
+            self.ready.push_back(token);
         }
-        let Some(connection) = self.connections.get_mut(token) else {
-            return;
-        };
-        connection.is_listed = false;
-        let verdict = connection.turn(token, &mut tools);
-        self.sampler.end_turn(self.instant, &self.service, self.index);
+    }
+
+    /// Does what a connection's turn has left to be done.
+    #[inline(always)]
+    fn follow(&mut self, token: usize, verdict: Verdict) {
+        self.tools.end_turn();
         match verdict {
-            Verdict::Wait if connection.is_holding() => {
-                self.sweep_at.get_or_insert(self.instant + SWEEP_INTERVAL);
-            }
             Verdict::Wait => {}
+            Verdict::WaitHolding => {
+                self.sweep_at.get_or_insert(self.tools.instant + SWEEP_INTERVAL);
+            }
             Verdict::Again => self.list(token),
             Verdict::Close(CloseReason::Normal) => self.close(token, "normal"),
             Verdict::Close(CloseReason::Error) => self.close(token, "error"),
@@ -280,36 +282,36 @@ impl Worker {
         let Some(mut connection) = self.connections.try_remove(token) else {
             return;
         };
-        connection.release(&mut self.pool);
+        connection.release(&mut self.tools.pool);
         let stream = connection.stream();
-        stream.say_goodbye(&mut self.tls);
+        stream.say_goodbye(&mut self.tools.tls);
         let (transport, descriptor) = (stream.transport(), stream.descriptor());
-        if self.service.events.is_watched(class::CONNEVENTS) {
+        if self.tools.service.events.is_watched(class::CONNEVENTS) {
             let (address, port) = connection.peer().endpoint();
-            let events = &self.service.events;
+            let events = &self.tools.service.events;
             connection_closed(events, &address, port, transport, descriptor, reason);
         }
         log::debug!("<{descriptor} connection closed.");
-        self.service.connections.close(connection.entry());
+        self.tools.service.connections.close(connection.entry());
     }
 
     fn run_timers(&mut self) {
-        let instant = self.instant;
+        let instant = self.tools.instant;
         if instant >= self.maintain_at {
-            let workers = self.service.config.threads;
-            let pause = self.service.store.maintain(self.index, workers, self.now);
+            let workers = self.tools.service.config.threads;
+            let pause = self.tools.service.store.maintain(self.tools.worker, workers, self.tools.now);
             self.maintain_at = instant + pause.min(MAINTAIN_PAUSE_MAX);
-            if self.index == 0 {
+            if self.tools.worker == 0 {
                 self.warn_of_refusals();
             }
         }
         if self.sweep_at.is_some_and(|sweep_at| instant >= sweep_at) {
             self.sweep_handshakes();
-            if self.service.config.idle_timeout_seconds > 0 {
+            if self.tools.service.config.idle_timeout_seconds > 0 {
                 self.sweep_idle();
             }
             self.sweep_stuck();
-            let is_awaited = self.service.config.idle_timeout_seconds > 0
+            let is_awaited = self.tools.service.config.idle_timeout_seconds > 0
                 || self.connections.iter().any(|(_, other)| other.is_handshaking() || other.is_holding());
             self.sweep_at = is_awaited.then_some(instant + SWEEP_INTERVAL);
         }
@@ -317,7 +319,7 @@ impl Worker {
 
     /// Says so when the system has refused memory.
     fn warn_of_refusals(&mut self) {
-        let refusals = self.service.store.refusals();
+        let refusals = self.tools.service.store.refusals();
         if std::mem::replace(&mut self.refusals, refusals) < refusals {
             log::warn!("the system gives no more memory: the cache makes do with what it has");
         }
@@ -325,22 +327,22 @@ impl Worker {
 
     /// Closes connections whose last command is more than the idle timeout ago.
     fn sweep_idle(&mut self) {
-        let timeout = self.service.config.idle_timeout_seconds;
-        let limit = self.now.seconds.saturating_sub(timeout);
+        let timeout = self.tools.service.config.idle_timeout_seconds;
+        let limit = self.tools.now.seconds.saturating_sub(timeout);
         let idle: Vec<usize> = self
             .connections
             .iter_mut()
             .filter_map(|(token, connection)| connection.is_idle_since(limit).then_some(token))
             .collect();
         for token in idle {
-            self.service.workers[self.index].idle_kicks.add(1);
+            self.tools.service.workers[self.tools.worker].idle_kicks.add(1);
             self.close(token, "idle_timeout");
         }
     }
 
     /// Closes connections that hold memory of large values and do not move, if a command has found no memory lately.
     fn sweep_stuck(&mut self) {
-        let starvations = self.service.store.starvations();
+        let starvations = self.tools.service.store.starvations();
         let is_starved = std::mem::replace(&mut self.starvations, starvations) != starvations;
         let mut stuck = Vec::new();
         for (token, connection) in &mut self.connections {
@@ -360,14 +362,14 @@ impl Worker {
 
     /// Closes connections whose TLS handshake takes too long.
     fn sweep_handshakes(&mut self) {
-        let limit = self.now.seconds.saturating_sub(HANDSHAKE_TIMEOUT_SECONDS);
+        let limit = self.tools.now.seconds.saturating_sub(HANDSHAKE_TIMEOUT_SECONDS);
         let slow: Vec<usize> = self
             .connections
             .iter()
             .filter_map(|(token, connection)| connection.is_handshaking_since(limit).then_some(token))
             .collect();
         for token in slow {
-            self.connections[token].stream().time_out_handshake(&mut self.tls);
+            self.connections[token].stream().time_out_handshake(&mut self.tools.tls);
             self.close(token, "error");
         }
     }
@@ -382,7 +384,7 @@ impl Worker {
         for other in [self.sweep_at, self.stop_at].into_iter().flatten() {
             due = due.min(other);
         }
-        Some(due.saturating_duration_since(self.instant))
+        Some(due.saturating_duration_since(self.tools.instant))
     }
 
     fn has_stopped(&self) -> bool {
@@ -391,7 +393,7 @@ impl Worker {
         };
         let is_owing = |(_, connection): (usize, &Connection)| connection.is_owing();
         let is_done = || self.has_looked_last && self.ready.is_empty() && !self.connections.iter().any(is_owing);
-        self.instant >= stop_at || is_done()
+        self.tools.instant >= stop_at || is_done()
     }
 
     fn close_all(&mut self) {

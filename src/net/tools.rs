@@ -1,0 +1,47 @@
+//! What a worker lends to the connection or UDP socket whose turn it is: memory, and the moment. One set per worker,
+//! filled in once a round rather than once a turn.
+
+use std::time::Instant;
+
+use crate::base::sync::Arc;
+use crate::base::time::Now;
+use crate::command::Service;
+use crate::command::service::Scratch;
+
+use super::buffer::Pool;
+use super::sampler::Sampler;
+use super::tls::Workspace;
+
+/// See the module comment.
+pub struct Tools {
+    /// The process' shared parts.
+    pub service: Arc<Service>,
+    /// The worker.
+    pub worker: usize,
+    /// Start of the current round.
+    pub instant: Instant,
+    /// The same, as the store counts time.
+    pub now: Now,
+    /// Whether the server is about to end: nothing is read any more.
+    pub is_stopping: bool,
+    /// Where reads go, [`READ_BUFFER_BYTES`](crate::base::sizes::READ_BUFFER_BYTES) long.
+    pub read_buffer: Box<[u8]>,
+    /// For the session.
+    pub scratch: Scratch,
+    /// Spare memory.
+    pub pool: Pool,
+    /// For encrypted connections.
+    pub tls: Workspace,
+    /// Lets sessions work and looks at some of what they do.
+    pub sampler: Sampler,
+    /// Wakes connections of this worker.
+    pub wake: Arc<dyn Fn(usize) + Send + Sync>,
+}
+
+impl Tools {
+    /// Ends a connection's turn: takes the time of the request that is looked at, if one is.
+    #[inline]
+    pub fn end_turn(&mut self) {
+        self.sampler.end_turn(self.instant, &self.service, self.worker);
+    }
+}
