@@ -134,6 +134,14 @@ pub fn store_at(request: StoreRequest<'_>, hash: KeyHash, context: &mut Context<
     outcome
 }
 
+/// Does what a plain set of a value that fits into a partition does under its key, as [`place`] would; false, with
+/// nothing done, when there is no memory.
+#[inline(always)]
+pub(super) fn place_plain(entry: &mut Entry<'_>, flags: u32, exptime: u32, data: &[u8]) -> bool {
+    let item = NewItem { flags, exptime, cas: None, value: NewValue::Bytes(data), marks: Marks::default() };
+    entry.insert_here(item).is_ok()
+}
+
 /// What a given CAS id says about the present item.
 #[derive(PartialEq, Eq)]
 pub(super) enum Comparison {
@@ -156,6 +164,7 @@ pub(super) fn compare(compare: u64, present: u64, is_stale_allowed: bool) -> Com
 }
 
 /// All modes but the joining ones.
+#[inline(never)]
 pub(super) fn place(entry: &mut Entry<'_>, request: StoreRequest<'_>) -> StoreOutcome {
     let value_bytes = request.value.len();
     let mut marks = Marks { is_binary_key: request.is_binary_key, ..Marks::default() };

@@ -5,11 +5,11 @@ use crate::base::hash::KeyHash;
 use crate::protocol::text::classic::{self, StorageLine};
 use crate::protocol::text::reply;
 use crate::stats::events::class;
-use crate::store::{BATCH_KEYS, Fit};
+use crate::store::{BATCH_KEYS, Entry, Fit};
 
 use super::output::Output;
 use super::retrieval::Answered;
-use super::service::Context;
+use super::service::{Context, Service};
 use super::storage::{self, ENDING};
 
 /// A set with its data.
@@ -48,9 +48,26 @@ pub(super) fn answer(input: &[u8], requests_max: u32, output: &mut Output, conte
     if !output.begin_reply() {
         return Answered::default();
     }
-    let hash = context.service.store.hash(set.line.key);
-    storage::set(&set.line, set.data, hash, output, context);
+    one(&set, context.service.store.hash(set.line.key), output, context);
     Answered { bytes: set.bytes, requests: 1 }
+}
+
+/// Executes a set whose reply has begun.
+#[inline]
+fn one(set: &Plain<'_>, hash: KeyHash, output: &mut Output, context: &mut Context<'_>) {
+    let service = context.service;
+    let visit = |entry: &mut Entry<'_>| storage::set_unwatched(entry, &set.line, set.data, context);
+    if !is_observed(service) && service.store.entry(set.line.key, hash, context.now, visit) {
+        output.push(storage::quiet(reply::STORED, set.line.is_noreply));
+    } else {
+        storage::set(&set.line, set.data, hash, output, context);
+    }
+}
+
+/// Whether somebody watches or counts stores and the lookups that come with them.
+#[inline]
+fn is_observed(service: &Service) -> bool {
+    service.events.is_watched(class::FETCHERS | class::MUTATIONS) || service.prefixes.is_enabled()
 }
 
 fn answer_batch(input: &[u8], requests_max: u32, output: &mut Output, context: &mut Context<'_>) -> Answered {
@@ -88,8 +105,7 @@ fn answer_batch(input: &[u8], requests_max: u32, output: &mut Output, context: &
 /// so are all that the visits come to after it: one for the same key must not come first, and memory is short anyway.
 fn store_together(sets: &[Plain<'_>], hashes: &[KeyHash], context: &Context<'_>) -> u32 {
     let service = context.service;
-    if sets.len() < 2 || service.events.is_watched(class::FETCHERS | class::MUTATIONS) || service.prefixes.is_enabled()
-    {
+    if sets.len() < 2 || is_observed(service) {
         return 0;
     }
     let (mut stored, mut is_full) = (0, false);
@@ -98,7 +114,7 @@ fn store_together(sets: &[Plain<'_>], hashes: &[KeyHash], context: &Context<'_>)
         hashes,
         context.now,
         |index, entry| {
-            is_full = is_full || !storage::set_together(entry, &sets[index].line, sets[index].data, context);
+            is_full = is_full || !storage::set_unwatched(entry, &sets[index].line, sets[index].data, context);
             if !is_full {
                 stored |= 1 << index;
             }

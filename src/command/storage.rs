@@ -81,18 +81,18 @@ fn execute_line(
 }
 
 /// Executes a plain set whose data is there and fits into a partition.
-#[inline]
+#[inline(never)]
 pub(super) fn set(line: &StorageLine<'_>, data: &[u8], hash: KeyHash, output: &mut Output, context: &mut Context<'_>) {
     record(line.key, context);
     classic_request(Mode::Set, line, line.key, context).store_at(NewValue::Bytes(data), hash, output, context);
 }
 
-/// Does what a plain set does under its key; false, as if it had not been, when there is no memory.
-#[inline]
-pub(super) fn set_together(entry: &mut Entry<'_>, line: &StorageLine<'_>, data: &[u8], context: &Context<'_>) -> bool {
+/// Does what a plain set does under its key while nobody watches; false, as if it had not been, when there is no memory.
+#[inline(always)]
+pub(super) fn set_unwatched(entry: &mut Entry<'_>, line: &StorageLine<'_>, data: &[u8], context: &Context<'_>) -> bool {
     let store = &context.service.store;
-    let request = classic_request(Mode::Set, line, line.key, context);
-    let is_stored = apply::place(entry, request.with(NewValue::Bytes(data))).stored == Stored::Stored;
+    let exptime = context.now.deadline(i64::from(line.exptime));
+    let is_stored = apply::place_plain(entry, line.flags, exptime, data);
     if is_stored {
         let class_id = store.class_of(store.item_bytes(line.key.len(), data.len(), line.flags));
         entry.class_counters(class_id).cmd_set += 1;

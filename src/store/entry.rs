@@ -225,7 +225,14 @@ impl<'a> Entry<'a> {
 
     /// Links an item under the key, in place of the present one; returns its CAS id (0 when CAS is off). May evict
     /// others. On an error the present item stays.
+    #[inline(never)]
     pub fn insert(&mut self, item: NewItem<'_>) -> Result<u64, StoreError> {
+        self.insert_here(item)
+    }
+
+    /// [`Entry::insert`], made for its caller: what is known of the item there is not asked again.
+    #[inline(always)]
+    pub fn insert_here(&mut self, item: NewItem<'_>) -> Result<u64, StoreError> {
         if matches!(self.found, Found::Expired | Found::Flushed) && !self.partition.tuning.policy.is_segmented() {
             // memcached's flat LRU meets the dead item when it looks for memory, before it looks the key up.
             self.partition.recount_as_reclaimed(self.found);

@@ -72,6 +72,17 @@ pub struct ChainFull {
     pub victim: ItemId,
 }
 
+/// What a bucket says of a hash at the first look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Likely {
+    /// An item with its tag.
+    Item(ItemId),
+    /// None; but the bucket has spilled some, which may have it.
+    Spilled,
+    /// There is no such item.
+    Nothing,
+}
+
 /// Items on their way from one bucket to others, with their tags.
 struct Moving {
     items: [(ItemId, u8); CHAIN_ITEMS_MAX],
@@ -159,7 +170,7 @@ impl Index {
     }
 
     /// What `accept` makes of the item with `hash` that it accepts.
-    #[inline(always)]
+    #[inline]
     pub fn find<T>(&self, hash: u64, mut accept: impl FnMut(ItemId) -> Option<T>) -> Option<T> {
         let tag = tag_of(hash);
         let number = self.bucket_number(hash);
@@ -199,12 +210,16 @@ impl Index {
         self.bucket(self.bucket_number(hash)).tags[0]
     }
 
-    /// The first item with this hash's tag, without looking at items: what a prefetch touches.
-    #[inline]
-    pub fn likely(&self, hash: u64) -> Option<ItemId> {
-        let tag = tag_of(hash);
+    /// The first item of the bucket with this hash's tag, without looking at items: nearly always the one that is meant, and
+    /// what a prefetch touches.
+    #[inline(always)]
+    pub fn likely(&self, hash: u64) -> Likely {
         let bucket = self.bucket(self.bucket_number(hash));
-        bucket.find(tag, &mut Some)
+        match bucket.find(tag_of(hash), &mut Some) {
+            Some(id) => Likely::Item(id),
+            None if bucket.spill != 0 => Likely::Spilled,
+            None => Likely::Nothing,
+        }
     }
 
     /// Adds an item. The key must not be in the index.

@@ -6,6 +6,7 @@
 use slab::Slab;
 
 use crate::base::hash::{KeyHash, KeyHasher};
+use crate::base::key;
 use crate::base::sizes;
 use crate::base::sync::{Arc, AtomicU32};
 use crate::base::time::Now;
@@ -18,7 +19,7 @@ use super::counters::{ClassCounters, StoreCounters};
 use super::entry::{Found, Hint, ItemView, NewItem, StoreError};
 use super::flush::FlushMarks;
 use super::ids::ItemId;
-use super::index::Index;
+use super::index::{Index, Likely};
 use super::item::{self, Fields, Item, Shape};
 use super::lru::ghosts::Ghosts;
 use super::lru::{List, Segment};
@@ -163,16 +164,32 @@ impl Partition {
 
     #[inline(always)]
     fn find_item(&self, key: &[u8], hash: KeyHash) -> Option<(ItemId, Item<'_>)> {
+        match self.index.likely(hash.0) {
+            Likely::Item(id) => {
+                let item = self.item(id);
+                if key::is_same(item.key(), key) { Some((id, item)) } else { self.find_further(key, hash) }
+            }
+            Likely::Spilled => self.find_further(key, hash),
+            Likely::Nothing => None,
+        }
+    }
+
+    /// [`Partition::find_item`] of one that is not the likely one.
+    #[inline(never)]
+    fn find_further(&self, key: &[u8], hash: KeyHash) -> Option<(ItemId, Item<'_>)> {
         self.index.find(hash.0, |id| {
             let item = self.item(id);
             (item.key() == key).then_some((id, item))
         })
     }
 
-    /// The item that is probably meant by a hash: the first with its tag.
+    /// The item that is probably meant by a hash.
     #[inline(always)]
     pub fn probable(&self, hash: KeyHash) -> Hint {
-        Hint(self.index.likely(hash.0).unwrap_or(ItemId::NONE))
+        match self.index.likely(hash.0) {
+            Likely::Item(id) => Hint(id),
+            Likely::Spilled | Likely::Nothing => Hint::NONE,
+        }
     }
 
     /// Touches the memory of an item: its first cache lines, which are all of a small one.
@@ -188,7 +205,7 @@ impl Partition {
     fn find_hinted(&self, key: &[u8], hash: KeyHash, hint: Hint) -> Option<(ItemId, Item<'_>)> {
         if !hint.0.is_none() {
             let item = self.item(hint.0);
-            if item.key() == key {
+            if key::is_same(item.key(), key) {
                 return Some((hint.0, item));
             }
         }
@@ -310,11 +327,14 @@ impl Partition {
         let item = self.item(id);
         match self.spans.place(id).0 {
             LARGE_HEADS => self.large_facts(item),
-            class => {
-                let bytes = self.shared.item_bytes(item.key_bytes(), item.tail_bytes(), item.has_flags());
-                Facts { class, bytes }
-            }
+            class => Facts { class, bytes: self.inline_bytes(item) },
         }
+    }
+
+    /// Bytes of an item whose value is inline.
+    #[inline(always)]
+    fn inline_bytes(&self, item: Item<'_>) -> usize {
+        self.shared.item_bytes(item.key_bytes(), item.tail_bytes(), item.has_flags())
     }
 
     #[inline(never)]
@@ -324,6 +344,7 @@ impl Partition {
     }
 
     /// Links an item under a key in place of the present one, `old`; returns its id and CAS id.
+    #[inline(always)]
     pub fn insert(
         &mut self,
         key: &[u8],

@@ -203,49 +203,46 @@ pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
 #[inline]
 pub fn single_set(input: &[u8]) -> Option<(StorageLine<'_>, usize)> {
     let rest = input.strip_prefix(b"set ")?;
-    let key_bytes = printable_length(rest);
-    let key = rest.get(..key_bytes).filter(|key| key::is_valid(key))?;
-    let mut at = b"set ".len() + key_bytes;
-    let flags = short_number(input, &mut at)?;
-    let exptime = short_number(input, &mut at)? as i32;
-    let value_bytes = short_number(input, &mut at)? as usize;
-    let is_noreply = input.get(at) == Some(&b' ');
-    if is_noreply {
-        at += b" noreply".len();
-        if !input.get(..at)?.ends_with(b" noreply") {
-            return None;
-        }
-    }
-    at += match input.get(at..)? {
-        [b'\r', b'\n', ..] => 2,
-        [b'\n', ..] => 1,
-        _ => return None,
-    };
-    Some((StorageLine { key, flags, exptime, value_bytes, compare: 0, is_noreply }, at))
-}
-
-/// The number of one to nine digits behind the space at `at`, which is moved behind it.
-#[inline]
-fn short_number(input: &[u8], at: &mut usize) -> Option<u32> {
-    if input.get(*at) != Some(&b' ') {
+    let (key, rest) = rest.split_at_checked(printable_length(rest))?;
+    if !key::is_valid(key) {
         return None;
     }
-    let first = *at + 1;
-    let mut number = 0;
-    let mut position = first;
+    let (flags, rest) = short_number(rest)?;
+    let (exptime, rest) = short_number(rest)?;
+    let (value_bytes, rest) = short_number(rest)?;
+    let (is_noreply, rest) = match rest.strip_prefix(b" noreply") {
+        Some(rest) => (true, rest),
+        None => (false, rest),
+    };
+    let data = match rest {
+        [b'\r', b'\n', data @ ..] | [b'\n', data @ ..] => data,
+        _ => return None,
+    };
+    let (exptime, value_bytes) = (exptime as i32, value_bytes as usize);
+    Some((StorageLine { key, flags, exptime, value_bytes, compare: 0, is_noreply }, input.len() - data.len()))
+}
+
+/// The number of up to nine digits behind a space, and what follows it.
+#[inline(always)]
+fn short_number(text: &[u8]) -> Option<(u32, &[u8])> {
+    let [b' ', first, rest @ ..] = text else { return None };
+    let mut number = u32::from(first.wrapping_sub(b'0'));
+    if number > 9 {
+        return None;
+    }
+    let mut rest = rest;
     loop {
-        let digit = input.get(position)?.wrapping_sub(b'0');
+        let (byte, behind) = rest.split_first()?;
+        let digit = u32::from(byte.wrapping_sub(b'0'));
         if digit > 9 {
-            break;
+            return Some((number, rest));
         }
-        if position - first == 9 {
+        if number > 99_999_999 {
             return None;
         }
-        number = number * 10 + u32::from(digit);
-        position += 1;
+        number = number * 10 + digit;
+        rest = behind;
     }
-    *at = position;
-    (position > first).then_some(number)
 }
 
 /// Whether the error of a get with a key that is too long is kept back: the last kept token is `noreply`, and the first

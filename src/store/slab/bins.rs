@@ -56,6 +56,8 @@ const TAIL_PARTS: usize = 512;
 pub struct BinRow {
     base: usize,
     step: usize,
+    /// 2^32 over the step, rounded up: multiplying by it and dropping 32 bits is dividing, for what is below 2^16.
+    step_inverse: u64,
     count: usize,
     shares_min: usize,
     /// By bin.
@@ -65,14 +67,16 @@ pub struct BinRow {
 impl BinRow {
     fn new(base: usize, step: usize, count: usize, sizing: Sizing) -> Self {
         let span_bytes = (1..=count).map(|steps| fitting_span(base + step * steps, sizing.span_bytes_least)).collect();
-        Self { base, step, count, shares_min: sizing.shares_min, span_bytes }
+        let step_inverse = (1_u64 << 32).div_ceil(step as u64);
+        Self { base, step, step_inverse, count, shares_min: sizing.shares_min, span_bytes }
     }
 
     /// The smallest bin whose slots hold `bytes`.
     #[inline]
     pub fn bin_of(&self, bytes: usize) -> usize {
         debug_assert!(bytes <= self.base + self.step * self.count);
-        (bytes.saturating_sub(self.base + 1) / self.step).min(self.count - 1)
+        let steps = (bytes.saturating_sub(self.base + 1) as u64 * self.step_inverse) >> 32;
+        (steps as usize).min(self.count - 1)
     }
 
     /// Bytes of a bin's slots.
@@ -209,6 +213,17 @@ mod tests {
                     assert!(slot >= bytes, "key {key_bytes} value {value_bytes}: {bytes} in {slot}");
                     assert!(slot - bytes < row.step.max(8), "{bytes} in {slot}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_bin_is_the_quotient() {
+        let bins = BinTable::new(&ClassTable::new(&Config::default()), 64 << 20, 1);
+        for row in (0..bins.classes()).map(|class| bins.row(class)) {
+            for bytes in 0..=row.slot_bytes(row.count() - 1).min(1 << 16) {
+                let quotient = bytes.saturating_sub(row.base + 1) / row.step;
+                assert_eq!(row.bin_of(bytes), quotient.min(row.count - 1), "{bytes} in steps of {}", row.step);
             }
         }
     }
