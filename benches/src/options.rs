@@ -373,7 +373,7 @@ const FLAGS: &[Flag] = &[
         name: "--replay-mib",
         values: Values::One,
         shown: "N",
-        help: "copies of each trace are replayed until 1 % of the footprint is so much (8)",
+        help: "memory of a replay, about: so many copies of the trace are played that its share is that (64)",
         apply: |options, value| number(value, 1, 1 << 16).map(|it| options.parameters.replay_mib = it),
     },
     Flag {

@@ -1,9 +1,10 @@
 //! What is replayed: the traces, their items and the memory for a share of the footprint.
 //!
-//! The footprint is the sum of the bytes of key and value over the distinct keys. The traces are small and memory comes
-//! in whole MiB, so a trace is replayed in so many copies that one percent of the footprint is about `--replay-mib`: each
-//! request is made for each copy of its key. That leaves the shares alone that a cache of a certain share of the
-//! footprint can hold; so the miss ratios are those of the trace.
+//! The footprint is the sum of the bytes of key and value over the distinct keys. The traces are small, so a trace is
+//! replayed in so many copies that the share in question is about `--replay-mib`: each request is made for each copy of its
+//! key. That leaves the shares alone that a cache of a certain share of the footprint can hold; so the miss ratios are those
+//! of the trace. All shares are replayed in the same memory: with a `-m` of few MiB the first page of each slab class, which
+//! memcached gives whatever the limit, would be most of it.
 //!
 //! Where the source has no sizes, they are log-normal as is usual in caches: a median of 1000 bytes, a tenth above 3600,
 //! one in a hundred above 10 200, at least 16 and at most 16 000; the same for a key in every run. Where it has sizes, the
@@ -57,9 +58,9 @@ pub struct Plan {
 pub struct Key(pub u64);
 
 impl Plan {
-    /// Reads a source's file in `folder`, packed or plain, or generates it. One percent of the footprint will be about
-    /// `percent_mib` MiB, never less.
-    pub fn load(source: &Source, folder: Option<&Path>, percent_mib: u64) -> io::Result<Plan> {
+    /// Reads a source's file in `folder`, packed or plain, or generates it. `percent` of the footprint will be about
+    /// `memory_mib` MiB, never less.
+    pub fn load(source: &Source, folder: Option<&Path>, percent: u64, memory_mib: u64) -> io::Result<Plan> {
         let trace = match (source.file, folder) {
             (None, _) => Trace::generate(source.requests_max, GENERATED_POPULAR_KEYS),
             (Some(_), None) => return Err(io::Error::other(NO_FOLDER)),
@@ -70,12 +71,13 @@ impl Plan {
                     .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?
             }
         };
-        Ok(Plan::new(trace, percent_mib << 20))
+        Ok(Plan::new(trace, (memory_mib << 20) * 100 / percent))
     }
 
-    fn new(trace: Trace, percent_bytes: u64) -> Plan {
+    /// A plan with a footprint of `footprint_least` bytes or a little more.
+    fn new(trace: Trace, footprint_least: u64) -> Plan {
         let mut plan = Plan { trace, copies: 0, footprint: 0 };
-        while plan.footprint < percent_bytes * 100 && !plan.trace.sizes.is_empty() {
+        while plan.footprint < footprint_least && !plan.trace.sizes.is_empty() {
             let copy = plan.copies;
             plan.footprint += (0..plan.trace.sizes.len()).map(|key| plan.copy_bytes(key as u32, copy)).sum::<u64>();
             plan.copies += 1;
@@ -138,15 +140,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_percent_is_what_was_asked_for() {
+    fn the_footprint_is_what_was_asked_for() {
         for size in [1, 5000] {
             let mut trace = Trace::generate(1000, 100);
             trace.sizes.fill(size);
-            let plan = Plan::new(trace, 1 << 20);
+            let plan = Plan::new(trace, 100 << 20);
             assert_eq!(plan.memory_mib(1), 1 + u64::from(plan.footprint > 100 << 20));
             assert!((100 << 20..110 << 20).contains(&plan.footprint), "{}", plan.footprint);
         }
-        assert_eq!(Plan::new(Trace::default(), 1 << 20).copies, 0);
+        assert_eq!(Plan::new(Trace::default(), 100 << 20).copies, 0);
     }
 
     #[test]
@@ -182,9 +184,9 @@ mod tests {
     #[test]
     fn without_a_folder_only_the_generated_trace_is_there() {
         for source in SOURCES {
-            let plan = Plan::load(source, None, 1);
+            let plan = Plan::load(source, None, 10, 1);
             assert_eq!(plan.is_ok(), source.file.is_none(), "{}", source.name);
-            let missing = Plan::load(source, Some(Path::new("/nonexistent")), 1);
+            let missing = Plan::load(source, Some(Path::new("/nonexistent")), 10, 1);
             assert_eq!(missing.is_ok(), source.file.is_none(), "{}", source.name);
         }
     }

@@ -27,9 +27,9 @@ pub fn compare(parameters: &Parameters) -> Result<String, Error> {
     table.push_str(&" ---: |".repeat(Policy::ALL.len()));
     table.push('\n');
     for source in SOURCES.iter().filter(|source| is_there(source, parameters)) {
-        let plan = Plan::load(source, parameters.traces.as_deref(), parameters.replay_mib)
-            .map_err(Error::system("read a trace"))?;
         for percent in PERCENTS {
+            let plan = Plan::load(source, parameters.traces.as_deref(), percent, parameters.replay_mib)
+                .map_err(Error::system("read a trace"))?;
             let memory_mib = plan.memory_mib(percent);
             let first = plan.trace.sizes.len() as f64 / plan.trace.requests.len().max(1) as f64;
             let _ = write!(table, "| {} | {percent} % | {memory_mib} | {first:.4} |", source.name);

@@ -69,6 +69,14 @@ pub const TARGETS: &[Target] = &[
     ratio("open-80-streaming", Metric::P99, 0.8),
     ratio("open-80-streaming", Metric::P999, 0.8),
     ratio("connect-get-close", Metric::OperationRate, 1.0),
+    ratio("replay", Metric::MissShare, 1.01),
+    figure("replay", Metric::LimitShare, 1.1),
+    // 1.10 of -m and 16 MiB, at -m 64.
+    figure("regimes", Metric::LimitShare, 1.35),
+    ratio("shift", Metric::BackAfter, 0.5),
+    ratio("shift", Metric::P999, 1.0),
+    cost_ratio("get-1-tls", 1.0),
+    cost_ratio("get-pipelined-tls", 1.0),
 ];
 
 const fn cost_ratio(workload: &'static str, value: f64) -> Target {

@@ -97,7 +97,7 @@ pub struct Parameters {
     pub density_mib: u64,
     /// The folder of the traces of `replay`.
     pub traces: Option<PathBuf>,
-    /// MiB that one percent of a trace's footprint is to be.
+    /// MiB that a share of a trace's footprint is to be.
     pub replay_mib: u64,
     /// `-m` of the workload of changing sizes.
     pub regimes_mib: u64,
@@ -120,7 +120,7 @@ impl Default for Parameters {
             idle_connections: 10_000,
             density_mib: 256,
             traces: None,
-            replay_mib: 8,
+            replay_mib: 64,
             regimes_mib: 64,
             shift_mib: 256,
             shift_seconds: 60,

@@ -27,7 +27,8 @@ struct Replay {
 
 impl Workload for Replay {
     fn read(&mut self) -> Result<(), Error> {
-        let plan = Plan::load(self.source, self.parameters.traces.as_deref(), self.parameters.replay_mib);
+        let Parameters { traces, replay_mib, .. } = &self.parameters;
+        let plan = Plan::load(self.source, traces.as_deref(), self.percent, *replay_mib);
         self.plan = Some(plan.map_err(Error::system("read a trace"))?);
         Ok(())
     }
