@@ -240,18 +240,25 @@ fn a_reply_over_udp_is_bound_by_its_request() {
     let near = Client::new("127.0.0.1", daemon.port);
     assert_eq!(near.ask("get a\r\n"), long);
     let far = Client::new("192.0.2.1", daemon.port);
-    assert_eq!(far.ask("get b\r\n"), "VALUE b 0 1\r\nx\r\nEND\r\n");
-    assert_eq!(far.ask("get a\r\n"), "SERVER_ERROR too large\r\n");
-    assert_eq!(far.ask("stats\r\n"), "SERVER_ERROR too large\r\n");
-    // Who sends enough gets as much.
-    assert_eq!(far.ask(&format!("get a{}\r\n", " ".repeat(400))), long);
-    // Whatever is asked, what comes is no more than three times as much.
-    for request in ["get a a a a a\r\n", "stats settings\r\n", "mg a v k t s\r\n", "stats items\r\n", "x\r\n"] {
-        let bytes = far.ask(request).len() + 8;
-        assert!(bytes <= 3 * (request.len() + 8), "{request}: {bytes}");
+    let padded = |request: &str, length: usize| format!("{request}{}\r\n", " ".repeat(length - 2 - request.len()));
+    let short = "VALUE b 0 1\r\nx\r\nEND\r\n";
+    // Who sends as much gets as much, and not a byte more.
+    assert_eq!(far.ask(&padded("get b", short.len())), short);
+    assert_eq!(far.ask_in_vain(&padded("get b", short.len() - 1)), "MN\r\n");
+    assert_eq!(far.ask(&padded("get a", long.len())), long);
+    assert_eq!(far.ask(&padded("get a", long.len() - 1)), "SERVER_ERROR too large\r\n");
+    assert_eq!(far.ask_in_vain("get b\r\n"), "MN\r\n");
+    for request in ["get a a a a a\r\n", "stats\r\n", "stats settings\r\n", "mg a v k t s\r\n", "stats items\r\n"] {
+        assert_eq!(far.ask_in_vain(request), "MN\r\n", "{request}");
     }
-    let all = format!("-l 192.0.2.1 -l 127.0.0.1 -p {{port}} -U {{port}} -o udp_reply_factor=0");
-    let daemon = Plan::new().unwrap().options(&all).start();
+    // A hundred answers of four bytes are a hundred datagrams, and mostly the network's headers: that was allowed.
+    let many = format!("{}{}", "mn\r\n".repeat(100), padded("get none", 1000));
+    assert_eq!(far.ask(&many), "SERVER_ERROR too large\r\n");
+    let options = "-l 192.0.2.1 -l 127.0.0.1 -p {port} -U {port} -o udp_reply_factor";
+    let daemon = Plan::new().unwrap().options(&format!("{options}=3")).start();
+    daemon.ask("set b 0 0 1\r\nx\r\n");
+    assert_eq!(Client::new("192.0.2.1", daemon.port).ask("get b\r\n"), short);
+    let daemon = Plan::new().unwrap().options(&format!("{options}=0")).start();
     daemon.ask(&format!("set a 0 0 1000\r\n{value}\r\n"));
     assert_eq!(Client::new("192.0.2.1", daemon.port).ask("get a\r\n"), long);
 }
@@ -268,14 +275,26 @@ impl Client {
         Client { socket }
     }
 
-    /// The payload of the one datagram that answers, which all of these do.
+    /// The payload of the one datagram that answers.
     fn ask(&self, request: &str) -> String {
-        let mut datagram = b"\x07\x08\0\0\0\x01\0\0".to_vec();
-        datagram.extend_from_slice(request.as_bytes());
-        self.socket.send(&datagram).unwrap();
+        self.send(b"\x07\x08\0\0\0\x01\0\0", request);
+        self.receive(b"\x07\x08\0\0\0\x01\0\0")
+    }
+
+    /// Asks what is not to be answered, and then something that is, whose answer is the first to come.
+    fn ask_in_vain(&self, request: &str) -> String {
+        self.send(b"\x07\x09\0\0\0\x01\0\0", request);
+        self.ask("mn\r\n")
+    }
+
+    fn send(&self, header: &[u8; 8], request: &str) {
+        self.socket.send(&[header, request.as_bytes()].concat()).unwrap();
+    }
+
+    fn receive(&self, header: &[u8; 8]) -> String {
         let mut reply = [0; 2000];
         let length = self.socket.recv(&mut reply).unwrap();
-        assert_eq!(reply[..8], *b"\x07\x08\0\0\0\x01\0\0");
+        assert_eq!(&reply[..8], header);
         String::from_utf8_lossy(&reply[8..length]).into_owned()
     }
 }
