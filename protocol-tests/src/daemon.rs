@@ -120,13 +120,9 @@ impl Daemon {
 
     /// Status and body of a page of its admin listener, which is to be `unix:{folder}/admin`.
     pub fn page(&self, path: &str) -> (u16, String) {
-        let mut socket = UnixStream::connect(self.folder.join("admin")).unwrap();
+        let socket = UnixStream::connect(self.folder.join("admin")).unwrap();
         socket.set_read_timeout(Some(TIMEOUT)).unwrap();
-        socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        page(socket, path)
     }
 
     /// The values of a metric by its labels, in the order of the page; the admin listener is as for [`Daemon::page`].
@@ -180,6 +176,15 @@ impl Drop for Daemon {
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Status and body of a page, over a connection to an admin listener.
+pub fn page(mut socket: impl Read + Write, path: &str) -> (u16, String) {
+    socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 /// Sends a signal to a process.
