@@ -110,7 +110,7 @@ fn an_option_keeps_all_rights() {
 #[test]
 fn what_is_required_is_there_or_nothing_is() {
     let Some(plan) = Plan::new() else { return };
-    let mut daemon = plan.options(&format!("-l 127.0.0.1 -p {{port}} -o drop_privileges")).spawn();
+    let mut daemon = plan.options("-l 127.0.0.1 -p {port} -o drop_privileges").spawn();
     wait_until("a start or a refusal", || daemon.errors().contains("serving") || daemon.errors().contains("required"));
     match daemon.errors().contains("-o sandbox=required: the system calls cannot be filtered") {
         true => assert_eq!(daemon.wait(), Some(1)),
@@ -183,8 +183,8 @@ fn a_user_is_named_in_vain_by_who_is_not_root() {
 #[test]
 fn a_replaced_login_file_is_read() {
     let Some(plan) = Plan::new() else { return };
-    let options = format!("-l 127.0.0.1 -p {{port}} -Y {{folder}}/users");
-    let daemon = plan.file("users", "old:one\n").options(&options).start();
+    let options = "-l 127.0.0.1 -p {port} -Y {folder}/users";
+    let daemon = plan.file("users", "old:one\n").options(options).start();
     let login = |words: &str| daemon.ask(&format!("set x 0 0 {}\r\n{words}\r\n", words.len()));
     assert_eq!(login("old one"), "STORED\r\n");
     fs::write(daemon.folder.join("new"), "new:two\n").unwrap();
@@ -198,9 +198,9 @@ fn a_replaced_login_file_is_read() {
 fn a_daemon_removes_its_files_at_the_end() {
     let Some(plan) = Plan::new() else { return };
     let folder = plan.folder.clone();
-    let options = format!("-d -P {{folder}}/pid -s {{folder}}/socket -l 127.0.0.1 -p {{port}}");
+    let options = "-d -P {folder}/pid -s {folder}/socket -l 127.0.0.1 -p {port}";
     // The foreground process ends when the other is ready.
-    let mut foreground = plan.options(&options).spawn();
+    let mut foreground = plan.options(options).spawn();
     assert_eq!(foreground.wait(), Some(0), "{}", foreground.errors());
     let id: u32 = fs::read_to_string(folder.join("pid")).unwrap().trim().parse().unwrap();
     assert!(folder.join("socket").exists());
@@ -232,8 +232,8 @@ fn a_reply_over_udp_is_bound_by_its_request() {
         };
     }
     let Some(plan) = Plan::new() else { return };
-    let options = format!("-l 127.0.0.1,192.0.2.1 -p {{port}} -U {{port}}");
-    let daemon = plan.options(&options).start();
+    let options = "-l 127.0.0.1,192.0.2.1 -p {port} -U {port}";
+    let daemon = plan.options(options).start();
     let value = "v".repeat(1000);
     assert_eq!(daemon.ask(&format!("set a 0 0 1000\r\n{value}\r\nset b 0 0 1\r\nx\r\n")), "STORED\r\nSTORED\r\n");
     let long = format!("VALUE a 0 1000\r\n{value}\r\nEND\r\n");
