@@ -2,8 +2,8 @@
 //! rights. What it says on standard error is kept.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -120,7 +120,10 @@ impl Daemon {
 
     /// Status and body of a page of its admin listener, which is to be `unix:{folder}/admin`.
     pub fn page(&self, path: &str) -> (u16, String) {
-        let socket = UnixStream::connect(self.folder.join("admin")).unwrap();
+        // The data port is open a little earlier.
+        let connect = || UnixStream::connect(self.folder.join("admin"));
+        wait_until("the admin listener", || connect().is_ok());
+        let socket = connect().unwrap();
         socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         page(socket, path)
     }
@@ -175,6 +178,16 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A datagram, also when this process was stopped for a while.
+pub fn receive(socket: &UdpSocket, space: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match socket.recv(space) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 

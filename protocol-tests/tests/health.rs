@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::PathBuf;
 
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -64,6 +65,7 @@ fn a_worker_that_stands_still_and_a_stop_that_waits_for_it() {
     let options = format!("-l 127.0.0.1 -p {{port}} -t 2 -e {{folder}}/cache -o admin_listen=127.0.0.1:{admin}");
     let mut daemon = plan.options(&options).start();
     let ask = |path: &str| page(TcpStream::connect((Ipv4Addr::LOCALHOST, admin)).unwrap(), path);
+    wait_until("the admin listener", || TcpStream::connect((Ipv4Addr::LOCALHOST, admin)).is_ok());
     assert_eq!((ask("/healthz").0, ask("/readyz").0), (200, 200));
     let worker = Pid::from_raw(thread_of(&daemon, "worker 1"));
     if let Err(error) = ptrace::seize(worker, ptrace::Options::empty()) {
@@ -84,10 +86,14 @@ fn a_worker_that_stands_still_and_a_stop_that_waits_for_it() {
     assert_eq!(daemon.wait(), Some(0), "{}", daemon.errors());
 }
 
+/// The thread of this name; a thread gives itself its name when it begins to run.
 fn thread_of(daemon: &Daemon, name: &str) -> i32 {
-    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap();
-    let paths = tasks.map(|task| task.unwrap().path());
-    let is_it = |path: &std::path::PathBuf| fs::read_to_string(path.join("comm")).unwrap().trim() == name;
-    let path = paths.into_iter().find(is_it).unwrap();
-    path.file_name().unwrap().to_str().unwrap().parse().unwrap()
+    let find = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap();
+        let paths = tasks.map(|task| task.unwrap().path());
+        let is_it = |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|found| found.trim() == name);
+        paths.into_iter().find(is_it)
+    };
+    wait_until("the thread", || find().is_some());
+    find().unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap()
 }

@@ -10,13 +10,15 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::chown;
 use std::process::Command;
 
-use protocol_tests::daemon::{Daemon, Plan, TIMEOUT, signal, wait_until};
+use protocol_tests::daemon::{Daemon, Plan, TIMEOUT, receive, signal, wait_until};
 use protocol_tests::server::is_root;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-/// A daemon on loopback, as whoever runs this.
+/// A daemon on loopback, as whoever runs this, that has given up what it does.
 fn start(options: &str) -> Option<Daemon> {
-    Some(Plan::new()?.options(&format!("-v -l 127.0.0.1 -p {{port}} {options}")).start())
+    let daemon = Plan::new()?.options(&format!("-v -l 127.0.0.1 -p {{port}} {options}")).start();
+    wait_until("the level", || daemon.errors().contains("privileges: "));
+    Some(daemon)
 }
 
 #[test]
@@ -293,7 +295,7 @@ impl Client {
 
     fn receive(&self, header: &[u8; 8]) -> String {
         let mut reply = [0; 2000];
-        let length = self.socket.recv(&mut reply).unwrap();
+        let length = receive(&self.socket, &mut reply).unwrap();
         assert_eq!(&reply[..8], header);
         String::from_utf8_lossy(&reply[8..length]).into_owned()
     }
@@ -336,5 +338,5 @@ fn udp_is_off_unless_it_is_asked_for() {
     client.set_read_timeout(Some(TIMEOUT)).unwrap();
     client.send(b"\0\x01\0\0\0\x01\0\0mn\r\n").unwrap();
     // The machine itself says that nobody is there.
-    assert_eq!(client.recv(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    assert_eq!(receive(&client, &mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
 }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use protocol_tests::credentials::Authority;
-use protocol_tests::daemon::{Daemon, Plan, TIMEOUT, wait_until};
+use protocol_tests::daemon::{Daemon, Plan, TIMEOUT, receive, wait_until};
 use protocol_tests::server::{free_port, is_root};
 use protocol_tests::tls::Trust;
 
@@ -62,7 +62,7 @@ impl Running {
         udp.set_read_timeout(Some(TIMEOUT)).unwrap();
         udp.send(&[b"\0\x01\0\0\0\x01\0\0", request.as_bytes()].concat()).unwrap();
         let mut reply = [0; 100];
-        let length = udp.recv(&mut reply).unwrap();
+        let length = receive(&udp, &mut reply).unwrap();
         assert_eq!(String::from_utf8_lossy(&reply[8..length]), FOUND, "{what}");
         assert_eq!(self.daemon.page("/healthz").0, 200, "{what}");
     }
@@ -106,6 +106,7 @@ fn sockets_that_were_left_are_replaced() {
     }
     let options = "-s {folder}/socket -l 127.0.0.1 -p {port} -o admin_listen=unix:{folder}/admin";
     let daemon = plan.options(options).start();
+    assert_eq!(daemon.page("/readyz").0, 200, "{}", daemon.errors());
     assert!(left.iter().all(|path| UnixStream::connect(path).is_ok()), "{}", daemon.errors());
 }
 
