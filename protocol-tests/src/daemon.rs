@@ -2,15 +2,16 @@
 //! rights. What it says on standard error is kept.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::server::{Program, built_beside_this_test, free_port};
+use crate::server::{Program, built_beside_this_test, free_port, is_root};
 
 /// A running daemon. It is killed when this is dropped; its folder goes too.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub struct Daemon {
 /// A folder and a free port for a daemon, and the command that starts it.
 #[derive(Debug)]
 pub struct Plan {
-    /// The command, without any option.
+    /// The command, without any option but the user's, which root has to give; a later `-u` wins.
     pub command: Command,
     /// A free loopback port.
     pub port: u16,
@@ -47,6 +48,9 @@ impl Plan {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         let mut command = Command::new(program.path);
+        if is_root() {
+            command.args(["-u", "root"]);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null());
         Some(Plan { command, port: free_port().unwrap(), folder })
     }
@@ -114,6 +118,27 @@ impl Daemon {
         line.unwrap_or_else(|| panic!("{name} in {settings}")).to_owned()
     }
 
+    /// Status and body of a page of its admin listener, which is to be `unix:{folder}/admin`.
+    pub fn page(&self, path: &str) -> (u16, String) {
+        // The data port is open a little earlier.
+        let connect = || UnixStream::connect(self.folder.join("admin"));
+        wait_until("the admin listener", || connect().is_ok());
+        let socket = connect().unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+        page(socket, path)
+    }
+
+    /// The values of a metric by its labels, in the order of the page; the admin listener is as for [`Daemon::page`].
+    pub fn metric(&self, name: &str) -> Vec<(String, f64)> {
+        let (_, text) = self.page("/metrics");
+        let sample = |line: &str| {
+            let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
+            let is_it = labels.is_empty() || labels.starts_with('{');
+            is_it.then(|| (labels.trim_matches(['{', '}']).to_owned(), value.parse().unwrap()))
+        };
+        text.lines().filter_map(sample).collect()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
         signal(self.id(), name);
@@ -154,6 +179,25 @@ impl Drop for Daemon {
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// A datagram, also when this process was stopped for a while.
+pub fn receive(socket: &UdpSocket, space: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match socket.recv(space) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Status and body of a page, over a connection to an admin listener.
+pub fn page(mut socket: impl Read + Write, path: &str) -> (u16, String) {
+    socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 /// Sends a signal to a process.

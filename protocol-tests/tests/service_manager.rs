@@ -9,7 +9,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use protocol_tests::daemon::{Daemon, Plan, TIMEOUT, program};
-use protocol_tests::server::is_root;
 
 #[test]
 fn ready_reload_stop() {
@@ -277,9 +276,6 @@ fn managed(options: &str) -> Option<(Manager, Plan)> {
     let path = plan.folder.join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     plan.command.env("NOTIFY_SOCKET", path);
-    if is_root() {
-        plan.command.args(["-u", "root"]);
-    }
     Some((Manager(socket), plan.options(options)))
 }
 
@@ -288,7 +284,7 @@ fn activated(mut plan: Plan, descriptors: [OwnedFd; 3], names: &str, options: &s
     let script = "exec 3<&0 4<&1 5<&2 0<&- 1>/dev/null 2>\"$1\"; shift; LISTEN_PID=$$; export LISTEN_PID; exec \"$@\"";
     let errors = plan.folder.join("stderr");
     let mut command = Command::new("sh");
-    command.args(["-c", script, "sh"]).arg(&errors).arg(program());
+    command.args(["-c", script, "sh"]).arg(&errors).arg(plan.command.get_program()).args(plan.command.get_args());
     command.env("LISTEN_FDS", "3").env("LISTEN_FDNAMES", names);
     plan.command = command;
     let mut plan = plan.options(options);

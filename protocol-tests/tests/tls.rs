@@ -129,6 +129,49 @@ fn sessions_are_resumed_until_certificates_are_read_again() {
     }
 }
 
+/// `ssl_session_cache` is for clients of TLS 1.2 that take no tickets; all tests had clients that do.
+#[test]
+fn sessions_without_tickets_are_resumed_with_a_cache_only() {
+    let Some(world) = World::new() else { return };
+    for (options, is_resumed) in [("", false), ("ssl_session_cache", true)] {
+        let server = world.start(options, &[]);
+        let trust = Trust::without_tickets(&world.authority);
+        let open = || {
+            let mut client = server.client(&trust);
+            assert_eq!(client.ask("mn\r\n"), "MN\r\n");
+            client.tls.is_resumed()
+        };
+        assert_eq!([open(), open(), open()], [false, is_resumed, is_resumed], "{options:?}");
+    }
+}
+
+/// The number given used to be shown and 64 used in its place.
+#[test]
+fn a_small_output_buffer_makes_small_records() {
+    let Some(world) = World::new() else { return };
+    for (options, bytes, shown) in
+        [("ssl_wbuf_size=4", 4096, "4096"), ("ssl_wbuf_size=0", 1024, "1024"), ("", 16384, "65536")]
+    {
+        let server = world.start(options, &[]);
+        let mut client = server.client(&world.trust());
+        assert_eq!(client.stat("stats settings", "ssl_wbuf_size"), shown);
+        assert_eq!(client.ask(&format!("set big 0 0 100000\r\n{}\r\n", "x".repeat(100_000))), "STORED\r\n");
+        client.send(b"get big\r\n");
+        let mut largest = 0;
+        let mut received = 0;
+        while received < 100_000 {
+            // Type, version and length, then what is encrypted: the plaintext and a few bytes.
+            let mut header = [0; 5];
+            client.socket.read_exact(&mut header).unwrap();
+            let mut record = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+            client.socket.read_exact(&mut record).unwrap();
+            largest = largest.max(record.len());
+            received += record.len();
+        }
+        assert!((bytes..bytes + 64).contains(&largest), "{options:?}: {largest}");
+    }
+}
+
 #[test]
 fn certificates_change_under_load() {
     let Some(world) = World::new() else { return };

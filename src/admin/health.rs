@@ -3,6 +3,11 @@
 //! Once a second the workers' turns are looked at. A worker that waits turns at least once a second for the store's
 //! maintenance, so one whose count stands still for longer is stuck in a turn, or was stopped.
 
+use std::io::stderr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::io::Errno;
+
 use crate::command::Service;
 
 use super::facts::is_accepting;
@@ -84,13 +89,25 @@ impl Health {
         Answer { is_well, text: format!("{}\n{text}", if is_well { "ok" } else { "stalled" }) }
     }
 
-    /// `/readyz`: connections are accepted.
+    /// `/readyz`: who connects is served.
     pub fn check_ready(&self, service: &Service) -> Answer {
-        match (self.is_stopping, is_accepting(service)) {
-            (true, _) => Answer { is_well: false, text: "stopping\n".to_owned() },
-            (false, false) => Answer { is_well: false, text: "no connections are accepted\n".to_owned() },
-            (false, true) => Answer { is_well: true, text: "ok\n".to_owned() },
+        let not = |text: &str| Answer { is_well: false, text: text.to_owned() };
+        match (self.is_stopping, is_accepting(service), is_full(service)) {
+            (true, ..) => not("stopping\n"),
+            (false, false, _) => not("no connections are accepted\n"),
+            (false, true, true) => not("connections are refused, as many are open as -c allows\n"),
+            (false, true, false) => Answer { is_well: true, text: "ok\n".to_owned() },
         }
+    }
+}
+
+/// Whether the next connection would be refused (`maxconns_fast`): that goes by the number of its descriptor, which is the
+/// lowest that is free.
+fn is_full(service: &Service) -> bool {
+    let descriptors_max = i64::try_from(service.config.max_connections).unwrap_or(i64::MAX) - 1;
+    match stderr().as_fd().try_clone_to_owned() {
+        Ok(next) => i64::from(next.as_raw_fd()) >= descriptors_max,
+        Err(error) => error.raw_os_error() == Some(Errno::MFILE.raw_os_error()),
     }
 }
 
@@ -126,11 +143,16 @@ mod tests {
 
     #[test]
     fn readiness_follows_accepting_and_stopping() {
-        let service = Service::in_process(store::Config::default());
+        let mut service = Service::in_process(store::Config::default());
         let mut health = Health::default();
         assert!(!health.check_ready(&service).is_well);
         service.connections.is_accepting.store(1, Ordering::Relaxed);
         assert_eq!(health.check_ready(&service), Answer { is_well: true, text: "ok\n".to_owned() });
+        // It used to be ready as long as it told clients itself that it had no room for them.
+        service.config.max_connections = 4;
+        assert!(health.check_ready(&service).text.starts_with("connections are refused"));
+        service.config.max_connections = usize::MAX;
+        assert!(health.check_ready(&service).is_well);
         health.stop();
         assert_eq!(health.check_ready(&service), Answer { is_well: false, text: "stopping\n".to_owned() });
     }

@@ -133,8 +133,12 @@ own! {
         |samples, facts| samples.one(facts.general.number("time_in_listen_disabled_us").map(|micros| micros / 1e6));
     slabstash_authentications_total Counter "Attempts to authenticate."
         |samples, facts| samples.one(facts.general.number("auth_cmds"));
-    slabstash_authentication_failures_total Counter "Failed attempts to authenticate."
-        |samples, facts| samples.one(facts.general.number("auth_errors"));
+    slabstash_authentication_failures_total Counter "Failed attempts to authenticate, by cause."
+        |samples, facts| for cause in ["credentials", "malformed", "mechanism", "busy", "command"] {
+            if let Some(count) = facts.general.number(&format!("auth_failed_{cause}")) {
+                samples.add(&[("cause", cause)], count);
+            }
+        };
     slabstash_worker_loop_turns_total Counter "Turns of a worker's loop; one that stands still for seconds is stuck."
         |samples, facts| for (worker, observation) in facts.service.observations.iter().flatten().enumerate() {
             samples.add(&[("worker", &worker.to_string())], observation.turns.value() as f64);

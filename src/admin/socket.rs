@@ -1,10 +1,8 @@
 //! The admin listener's socket and the connections it accepts: TCP or Unix, never waiting.
 
 use std::fmt;
-use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use mio::event::Source;
@@ -13,12 +11,14 @@ use mio::{Interest, Registry, Token};
 use rustix::fs::Mode;
 use rustix::process::umask;
 
+use crate::sys::socket_file;
+
 /// Where to listen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Address {
     /// An address and a port; 0 is any free one.
     Internet(SocketAddr),
-    /// A path. A socket that is left over there is replaced.
+    /// A path. A socket that is left over there is replaced, one that somebody listens to is not.
     Unix(PathBuf),
 }
 
@@ -77,11 +77,7 @@ impl Listener {
 }
 
 fn open_unix(path: &Path) -> io::Result<UnixListener> {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    if is_socket {
-        // When that fails, binding says why.
-        let _ = fs::remove_file(path);
-    }
+    socket_file::make_way(path)?;
     let previous = umask(Mode::from_raw_mode(0o177));
     let bound = UnixListener::bind(path);
     umask(previous);

@@ -7,7 +7,6 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use mio::net::{TcpListener, UdpSocket, UnixListener};
@@ -17,6 +16,7 @@ use rustix::process::umask;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::command::service::ProtocolChoice;
+use crate::sys::socket_file;
 
 use super::address::{self, Peer};
 use super::stream::Stream;
@@ -188,21 +188,18 @@ fn open(address: SocketAddr, kind: Type) -> io::Result<Socket> {
     };
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     socket.set_nonblocking(true)?;
-    socket.set_reuse_address(true)?;
+    // Ports of connections that linger are free. A UDP port that is taken so would be shared, and its datagrams with it.
+    socket.set_reuse_address(kind == Type::STREAM)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     Ok(socket)
 }
 
-/// Listens on a Unix socket. A socket file left over at `path` is replaced, any other file is an error. `mode` are the
-/// permissions of the file; they hold from the start.
+/// Listens on a Unix socket. A socket file left over at `path` is replaced; any other file, and one that somebody listens
+/// to, is an error. `mode` are the permissions of the file; they hold from the start.
 pub fn listen_unix(path: &Path, mode: u32, backlog: i32, protocol: ProtocolChoice) -> Result<Listener, BindError> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    if is_socket {
-        // When that fails, binding says why.
-        let _ = std::fs::remove_file(path);
-    }
+    socket_file::make_way(path).map_err(BindError::new(""))?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(BindError::new(""))?;
     socket.set_nonblocking(true).map_err(BindError::new("setting O_NONBLOCK"))?;
     let address = SockAddr::unix(path).map_err(BindError::new("bind()"))?;
@@ -271,6 +268,11 @@ mod tests {
         let second = listen(&place(Some("127.0.0.1"), address.port()), 16);
         let error = second.expect_err("a taken port");
         assert_eq!(error.cause.kind(), ErrorKind::AddrInUse);
+        // UDP ports used to be shared, so that a second server took the first one's requests.
+        let first = bind_udp(&place(Some("127.0.0.1"), 0)).expect("a free port");
+        let address = first[0].local_addr().expect("an address");
+        let error = bind_udp(&place(Some("127.0.0.1"), address.port())).expect_err("a taken port");
+        assert_eq!(error.cause.kind(), ErrorKind::AddrInUse);
     }
 
     #[test]
@@ -298,6 +300,7 @@ mod tests {
         let listen = || listen_unix(&path, 0o700, 16, ProtocolChoice::Negotiate);
         let first = listen().expect("a free path");
         assert_eq!(first.text(), format!("unix:{}", path.display()));
+        assert_eq!(listen().expect_err("it is in use").cause.kind(), ErrorKind::AddrInUse);
         drop(first);
         drop(listen().expect("a stale socket is replaced"));
         std::fs::remove_file(&path).expect("it is there");

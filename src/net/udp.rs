@@ -9,8 +9,8 @@
 //! `reserved`. What does not fit the socket's send buffer is lost, as datagrams are; nothing is queued.
 //!
 //! Nobody knows who really sent a datagram, so a reply may go to a victim of the sender. All that is sent for a request is
-//! therefore at most `udp_reply_factor` times as long as the request, headers included. A longer reply is not sent; the
-//! text protocol says so instead. Clients on loopback addresses, which no network forges, get replies of any length, as
+//! therefore at most `udp_reply_factor` times as long as the request, headers included, those of the network counted once
+//! for the request and once for each datagram of the reply. A longer reply is not sent; the text protocol says so instead. Clients on loopback addresses, which no network forges, get replies of any length, as
 //! from memcached.
 //!
 //! Each request in the datagram has its response, and so has each key of a multiget, the last one's with `END`. As in
@@ -201,16 +201,17 @@ impl Reply {
         })
     }
 
-    /// Bytes of all the datagrams that it takes.
+    /// Bytes of all the datagrams that it takes, with the network's headers.
     fn sent_bytes(&self) -> usize {
-        let sent_bytes = |response: &[u8]| response.len() + response.len().div_ceil(PAYLOAD_BYTES_MAX) * HEADER_BYTES;
+        let datagrams = |response: &[u8]| response.len().div_ceil(PAYLOAD_BYTES_MAX);
+        let sent_bytes = |response: &[u8]| response.len() + datagrams(response) * (HEADER_BYTES + NETWORK_HEADER_BYTES);
         self.responses().map(sent_bytes).sum()
     }
 
     /// Says in its place that it is too long, to who reads text and if that is not too long itself.
     fn refuse(&mut self, is_text: bool, bytes_max: usize) {
         self.clear();
-        if is_text && TOO_LONG.len() + HEADER_BYTES <= bytes_max {
+        if is_text && TOO_LONG.len() + HEADER_BYTES + NETWORK_HEADER_BYTES <= bytes_max {
             self.bytes.extend_from_slice(TOO_LONG);
         }
     }
@@ -221,10 +222,12 @@ impl Reply {
     }
 }
 
-/// How long a reply may be to a request datagram of `request_bytes`; `None` is any length.
+/// How long a reply may be to a request datagram of `request_bytes`, the network's headers of both included; `None` is any
+/// length.
 fn reply_bytes_max(request_bytes: usize, client: SocketAddr, factor: u32) -> Option<usize> {
     let is_bound = factor > 0 && !client.ip().to_canonical().is_loopback();
-    is_bound.then(|| request_bytes.saturating_mul(factor as usize))
+    let payload_bytes = request_bytes.saturating_mul(factor as usize);
+    is_bound.then(|| payload_bytes.saturating_add(NETWORK_HEADER_BYTES))
 }
 
 /// A well-formed request datagram.
@@ -292,6 +295,8 @@ const TOO_LONG: &[u8] = b"SERVER_ERROR too large\r\n";
 const BINARY_REQUEST: u8 = 0x80;
 /// The frame header.
 const HEADER_BYTES: usize = 8;
+/// What each datagram costs below: headers of IPv6 and UDP, which are the longest. Many short responses are mostly that.
+const NETWORK_HEADER_BYTES: usize = 40 + 8;
 /// Payload of a reply datagram: memcached's 1400 with the header.
 const PAYLOAD_BYTES_MAX: usize = 1392;
 /// Datagrams answered before other sockets get a turn.
@@ -379,10 +384,10 @@ mod tests {
             let client = client.parse().expect("an address");
             assert_eq!(reply_bytes_max(request_bytes, client, factor), expected);
         }
-        check(15, "192.0.2.1:53", 3, Some(45));
-        check(15, "192.0.2.1:53", 1, Some(15));
+        check(15, "192.0.2.1:53", 3, Some(45 + 48));
+        check(15, "192.0.2.1:53", 1, Some(15 + 48));
         check(15, "192.0.2.1:53", 0, None);
-        check(15, "[2001:db8::1]:53", 3, Some(45));
+        check(15, "[2001:db8::1]:53", 3, Some(45 + 48));
         check(15, "127.0.0.1:4000", 3, None);
         check(15, "[::1]:4000", 3, None);
         check(15, "[::ffff:127.0.0.1]:4000", 3, None);
@@ -392,10 +397,10 @@ mod tests {
     #[test]
     fn a_reply_that_is_too_long_is_not_sent() {
         let mut reply = Reply { bytes: vec![b'x'; 2000], boundaries: vec![0, 1500] };
-        assert_eq!(reply.sent_bytes(), 1500 + 2 * 8 + 500 + 8);
-        reply.refuse(true, 32);
-        assert_eq!((reply.bytes.as_slice(), reply.sent_bytes()), (&b"SERVER_ERROR too large\r\n"[..], 32));
-        reply.refuse(true, 31);
+        assert_eq!(reply.sent_bytes(), 1500 + 500 + 3 * (8 + 48));
+        reply.refuse(true, 32 + 48);
+        assert_eq!((reply.bytes.as_slice(), reply.sent_bytes()), (&b"SERVER_ERROR too large\r\n"[..], 32 + 48));
+        reply.refuse(true, 31 + 48);
         assert_eq!(reply.sent_bytes(), 0);
         reply.refuse(false, 1000);
         assert_eq!(reply.sent_bytes(), 0);

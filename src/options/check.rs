@@ -175,16 +175,13 @@ fn checked_port(port: i32) -> Result<Port, Failure> {
     }
 }
 
+/// Nobody serves as root by accident, whatever the name.
 fn check_user(draft: &mut Draft, invocation: &Invocation) -> Result<(), Failure> {
     let options = &mut draft.options;
     options.user = options.user.take().filter(|user| !user.is_empty());
-    if !invocation.is_root || options.user.is_some() {
-        return Ok(());
-    }
-    if options.identity.is_memcached {
+    if invocation.is_root && options.user.is_none() {
         return usage("must add '-u root' to start as root");
     }
-    options.warnings.push("WARNING: running as root; -u <user> gives up its rights".to_string());
     Ok(())
 }
 
@@ -380,21 +377,23 @@ mod tests {
 
     #[test]
     fn root_wants_a_user() {
-        let mut as_root = invocation("memcached", &[]);
-        as_root.is_root = true;
-        let failure = Failure { message: "must add '-u root' to start as root".to_string(), exit_code: 64 };
-        assert_eq!(parse(&as_root).err(), Some(failure.clone()));
-        as_root.arguments = vec!["-u".into(), "".into()];
-        assert_eq!(parse(&as_root).err(), Some(failure));
-        as_root.arguments = vec!["-uroot".into()];
-        assert_eq!(run_in(&as_root).user.as_deref(), Some("root"));
-        as_root.arguments = vec!["-h".into()];
-        assert!(matches!(parse(&as_root), Ok(Parsed::Print { .. })));
-
-        let mut own_name = invocation("slabstash", &[]);
-        own_name.is_root = true;
-        assert_eq!(run_in(&own_name).warnings.len(), 1);
-        own_name.arguments = vec!["-u".into(), "nobody".into()];
-        assert!(run_in(&own_name).warnings.is_empty());
+        // By its own name it used to serve as root with a warning that nobody read.
+        for name in ["memcached", "slabstash"] {
+            let mut as_root = invocation(name, &[]);
+            as_root.is_root = true;
+            let failure = Failure { message: "must add '-u root' to start as root".to_string(), exit_code: 64 };
+            assert_eq!(parse(&as_root).err(), Some(failure.clone()));
+            as_root.arguments = vec!["-u".into(), "".into()];
+            assert_eq!(parse(&as_root).err(), Some(failure));
+            for user in ["root", "nobody"] {
+                as_root.arguments = vec![format!("-u{user}").into()];
+                assert_eq!(run_in(&as_root).user.as_deref(), Some(user));
+                assert!(run_in(&as_root).warnings.is_empty());
+            }
+            as_root.arguments = vec!["-h".into()];
+            assert!(matches!(parse(&as_root), Ok(Parsed::Print { .. })));
+            // Whoever is not root may name any user; it stays who it is.
+            assert_eq!(run(name, &["-u", "nobody"]).user.as_deref(), Some("nobody"));
+        }
     }
 }

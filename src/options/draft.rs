@@ -317,4 +317,4 @@ pub(super) const TEMPORARY_TTL_SECONDS: u32 = 61;
 
 /// How much longer than its request a reply over UDP may be: what QUIC allows itself towards an address that has shown
 /// nothing yet (RFC 9000, 8.1).
-const UDP_REPLY_FACTOR: u32 = 3;
+const UDP_REPLY_FACTOR: u32 = 1;

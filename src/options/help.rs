@@ -144,15 +144,14 @@ that fits one name only.
 .PP
 The name it is called by matters. Called by a name that begins with
 .BR memcached ,
-it introduces itself as memcached does, listens on all interfaces when there is no
-.BR \-l ,
-and refuses to run as root without
-.BR \-u .
+it introduces itself as memcached does, and listens on all interfaces when there is no
+.BR \-l .
 Called
 .BR slabstash ,
-it listens on 127.0.0.1, and runs as root with a warning. A name that begins with
+it listens on 127.0.0.1. A name that begins with
 .B memcached\-debug
-enables the debug commands too.
+enables the debug commands too. By any name it refuses to run as root without
+.BR \-u .
 .PP
 Called by its own name with the name of a command first, it is a client of running nodes instead, memcached's too; the
 commands have pages of their own.

@@ -108,7 +108,7 @@ mod tests {
         let expected: Vec<&str> = MEMCACHED_DEFAULTS.lines().collect();
         let (shared, own) = shown.split_at(expected.len());
         assert_eq!(shared, expected);
-        let expected = "eviction_policy quick_demotion\nsandbox auto\nseccomp no\nlandlock_abi 0\nudp_reply_factor 3\n\
+        let expected = "eviction_policy quick_demotion\nsandbox auto\nseccomp no\nlandlock_abi 0\nudp_reply_factor 1\n\
             admin_listen NULL\nadmin_remote no\nadmin_keys no";
         assert_eq!(own.join("\n"), expected);
     }
@@ -269,7 +269,7 @@ ssl_verify_mode 0
 ssl_keyformat 1
 ssl_ciphers NULL
 ssl_ca_cert NULL
-ssl_wbuf_size 16384
+ssl_wbuf_size 65536
 ssl_session_cache no
 ssl_kernel_tls no
 ssl_min_version tlsv1.2

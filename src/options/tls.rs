@@ -81,7 +81,7 @@ impl Default for Tls {
             verify_mode: VerifyMode::None,
             authorities: None,
             ciphers: None,
-            write_buffer_bytes: 16 * 1024,
+            write_buffer_bytes: WRITE_BUFFER_BYTES,
             has_session_cache: false,
             kernel_tls: false,
             min_version: TlsVersion::V1_2,
@@ -197,10 +197,11 @@ pub(super) static ROWS: &[Row] = &[
     Row {
         name: "ssl_wbuf_size",
         argument: Argument::Required("kilobytes"),
-        help: &["size in kilobytes of each worker's TLS output buffer", "(default: {default}; at least 64 are used)"],
+        help: &["size in kilobytes of each worker's TLS output buffer, 1 to 1024", "(default: {default})"],
         default: Some(|draft| (draft.options.tls.write_buffer_bytes / 1024).to_string()),
         apply: Take(|draft, value| {
-            draft.options.tls.write_buffer_bytes = value.unsigned()?.saturating_mul(1024);
+            draft.options.tls.write_buffer_bytes =
+                value.unsigned()?.saturating_mul(1024).clamp(1024, WRITE_BUFFER_BYTES_MAX);
             Ok(())
         }),
         settings: &[("ssl_wbuf_size", |options| options.tls.write_buffer_bytes.to_string())],
@@ -261,3 +262,7 @@ fn strict_integer(value: Value<'_>) -> Result<i32, Early> {
 fn invalid(value: Value<'_>) -> Early {
     Failure::new(EXIT_FAILURE, format!("Invalid {}. Use help to see valid options.", value.name)).into()
 }
+
+/// Four records: a large value should not need a call of the system for each. memcached's is one.
+const WRITE_BUFFER_BYTES: u32 = 64 * 1024;
+const WRITE_BUFFER_BYTES_MAX: u32 = 1024 * 1024;

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use crossbeam_channel::{TrySendError, bounded};
+use crossbeam_channel::{Receiver, TrySendError, bounded};
 
 use crate::base::sync::{Arc, Mutex};
 use crate::command::login::accounts::Accounts;
@@ -23,6 +23,7 @@ use crate::options::EXIT_FAILURE;
 use crate::sys::{error_text, limits, process};
 
 use super::Failure;
+use super::privileges::Restricted;
 
 /// Who has to log in, and how.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,8 +51,8 @@ impl LoginConfig {
     }
 }
 
-/// Reads the files for the first time and starts the verifier.
-pub(super) fn open(config: LoginConfig) -> Result<Logins, Failure> {
+/// Reads the files for the first time. The verifier is to be started.
+pub(super) fn open(config: LoginConfig) -> Result<(Logins, Verifier), Failure> {
     let fail = |text| Failure::new(EXIT_FAILURE, text);
     let (method, path, is_watched) = match config {
         LoginConfig::Text { file } => (Method::Text, file, false),
@@ -60,12 +61,12 @@ pub(super) fn open(config: LoginConfig) -> Result<Logins, Failure> {
             (Method::Sasl(sasl), file, true)
         }
     };
-    let verify = start_verifier().map_err(|error| Failure::system("cannot start threads", &error))?;
+    let (verify, verifier) = verifier();
     let logins = Logins::load(method, source(path.clone(), is_watched), verify).map_err(fail)?;
     if logins.count() == 0 {
         log::warn!("SASL password file [{}] has no entry: nobody can log in", path.display());
     }
-    Ok(logins)
+    Ok((logins, verifier))
 }
 
 /// libsasl's configuration, as far as it means something here.
@@ -165,16 +166,27 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Starts the thread that verifies hashed passwords, one after the other and after the workers; it ends with the server.
-fn start_verifier() -> io::Result<Box<Verify>> {
+/// The thread that verifies hashed passwords, one after the other and after the workers, before it is started.
+pub(super) struct Verifier(Receiver<Verification>);
+
+impl Verifier {
+    /// Starts it; it ends with the server. What it hashes comes from whoever reaches the port, so it has to be one of the
+    /// threads that have given up files.
+    pub(super) fn start(self, _restricted: &Restricted) -> io::Result<()> {
+        thread::Builder::new().name("verifier".to_owned()).spawn(move || {
+            limits::lower_priority(VERIFIER_NICENESS);
+            for verification in self.0 {
+                verification.run();
+            }
+        })?;
+        Ok(())
+    }
+}
+
+fn verifier() -> (Box<Verify>, Verifier) {
     let (sender, receiver) = bounded::<Verification>(VERIFICATIONS_MAX);
-    thread::Builder::new().name("verifier".to_owned()).spawn(move || {
-        limits::lower_priority(VERIFIER_NICENESS);
-        for verification in receiver {
-            verification.run();
-        }
-    })?;
-    Ok(Box::new(move |verification| !matches!(sender.try_send(verification), Err(TrySendError::Full(_)))))
+    let verify = move |verification| !matches!(sender.try_send(verification), Err(TrySendError::Full(_)));
+    (Box::new(verify), Verifier(receiver))
 }
 
 /// Passwords that wait to be verified. A login beyond them fails at once.
@@ -184,7 +196,11 @@ const VERIFIER_NICENESS: i32 = 10;
 
 #[cfg(test)]
 mod tests {
+    use super::super::privileges::{self, Privileges};
     use super::*;
+    use crate::command::login::accounts::Claim;
+    use crate::options::Sandbox;
+    use crate::sys::sandbox::Needs;
 
     /// A folder that is removed at the end.
     struct Folder(PathBuf);
@@ -244,6 +260,39 @@ mod tests {
         check_refused(with_sasl(&good, &folder.0), &text);
     }
 
+    /// The verifier hashes what strangers send, and was started before files were given up: it alone of all threads could
+    /// read every file of the user. A restriction is for the process' life, so this runs in one of its own.
+    #[test]
+    fn the_verifier_has_given_up_files() {
+        const MARK: &str = "SLABSTASH_TEST_VERIFIER";
+        if std::env::var_os(MARK).is_none() {
+            let name = "server::logins::tests::the_verifier_has_given_up_files";
+            let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+            let output = again.args(["--exact", name, "--nocapture"]).env(MARK, "1").output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+            return;
+        }
+        let folder = Folder::new("verifier");
+        let hash = "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$4mqQiyq0VpIzuZmp+8eSF3YJ7Av58TkEJ4LIdOVsAc4";
+        let path = folder.write("users", &format!("u:{hash}\n"));
+        let (logins, verifier) = open(LoginConfig::Text { file: path }).ok().unwrap();
+        let needs = Needs::default();
+        let privileges = Privileges::new(privileges::Config { sandbox: Sandbox::Auto, is_relaxed: false, needs });
+        verifier.start(&privileges.restrict_files()).unwrap();
+        // What wakes a connection runs in the verifier's thread.
+        let (sender, woken) = bounded(1);
+        let wake = || -> Arc<dyn Fn() + Send + Sync> {
+            Arc::new(move || {
+                let _ = sender.send((thread::current().name().map(str::to_owned), fs::read("/etc/passwd").is_ok()));
+            })
+        };
+        let claim = Claim { user: b"u".to_vec(), bare_user: None, password: b"wrong".to_vec() };
+        let answer = logins.check(claim, wake);
+        assert_eq!(woken.recv().unwrap(), (Some("verifier".to_owned()), privileges.text().contains("as the user has")));
+        assert!(matches!(answer, crate::command::login::Answer::Later(_)));
+    }
+
     #[test]
     fn the_configuration_is_where_libsasl_looks() {
         let folder = Folder::new("configuration");
@@ -259,7 +308,7 @@ mod tests {
     fn a_sasl_file_is_read_again_when_it_is_another() {
         let folder = Folder::new("changes");
         let path = folder.write("users", "u@h:p\n");
-        let logins = open(with_sasl(&path, &folder.0)).ok().unwrap();
+        let logins = open(with_sasl(&path, &folder.0)).ok().unwrap().0;
         assert_eq!(logins.accounts().count(), 1);
         folder.write("users", "u@h:p\nv@h:p\n");
         assert_eq!(logins.accounts().count(), 2);
@@ -277,7 +326,7 @@ mod tests {
     fn an_auth_file_is_read_again_when_told() {
         let folder = Folder::new("told");
         let path = folder.write("users", "u:p\n");
-        let logins = open(LoginConfig::Text { file: path.clone() }).ok().unwrap();
+        let logins = open(LoginConfig::Text { file: path.clone() }).ok().unwrap().0;
         folder.write("users", "u:p\nv:p\n");
         assert_eq!(logins.accounts().count(), 1);
         assert_eq!((logins.reload(), logins.count()), (Ok(()), 2));

@@ -52,7 +52,7 @@ use crate::sys::{error_text, limits, pid_file};
 
 pub use config::{Config, ListenItem, UnixSocket, partitions};
 pub use logins::LoginConfig;
-use privileges::Privileges;
+use privileges::{Privileges, Restricted};
 use restart::{Begun, KEPT_NAME, Keeper};
 use sockets::{Sockets, UdpEndpoint};
 
@@ -117,7 +117,7 @@ pub fn run(mut config: Config) -> Result<(), Failure> {
         let _ = running.stop(Signal::Stop);
         return Err(failure);
     }
-    running.announce();
+    running.announce(&privileges.text());
     if let Some(background) = background
         && let Err(error) = background.and_then(|detachable| detachable.detach(keeps.1))
     {
@@ -199,7 +199,7 @@ impl Running {
         mut inherited: Vec<Inherited>,
     ) -> Result<Self, Failure> {
         config.make_paths_absolute();
-        let logins = config.logins.clone().map(logins::open).transpose()?;
+        let (logins, verifier) = config.logins.clone().map(logins::open).transpose()?.unzip();
         let sockets = match activation::sockets(&config, identities.as_ref(), &mut inherited)? {
             Some(sockets) => {
                 // Its file is the service manager's to remove.
@@ -240,9 +240,11 @@ impl Running {
         for remark in pid_path.as_deref().map(pid_file::write).unwrap_or_default() {
             logging::say(&remark);
         }
-        privileges.restrict_files();
-        let (stopper, inboxes, ended) = start_threads(&service, sockets, send_bytes, reply_factor)
-            .map_err(|error| Failure::system("cannot start threads", &error))?;
+        let restricted = privileges.restrict_files();
+        let fail = |error| Failure::system("cannot start threads", &error);
+        verifier.map(|verifier| verifier.start(&restricted)).transpose().map_err(fail)?;
+        let (stopper, inboxes, ended) =
+            start_threads(&service, sockets, send_bytes, reply_factor, &restricted).map_err(fail)?;
         let admin = admin.map(|(listener, config)| start_admin(listener, config, &service)).transpose()?;
         Ok(Self {
             service,
@@ -258,7 +260,7 @@ impl Running {
         })
     }
 
-    fn announce(&self) {
+    fn announce(&self, privileges: &str) {
         if log::log_enabled!(log::Level::Debug) {
             for class in self.service.store.snapshot().classes {
                 let (number, bytes, count) = (class.class, class.chunk_bytes, class.chunks_per_page);
@@ -271,6 +273,9 @@ impl Running {
             if let Some(admin) = &self.admin {
                 logging::say(&format!("metrics and dashboard are on {}", admin.address));
             }
+            logging::say(privileges);
+        } else {
+            log::info!("{privileges}");
         }
     }
 
@@ -415,6 +420,7 @@ fn start_threads(
     sockets: Sockets,
     send_bytes: Option<usize>,
     reply_factor: u32,
+    _restricted: &Restricted,
 ) -> io::Result<Threads> {
     let threads = service.config.threads;
     let mut workers = Vec::with_capacity(threads);

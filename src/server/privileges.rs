@@ -1,12 +1,13 @@
 //! What the process gives up once it serves ([`crate::sys::sandbox`]), and how that is told.
 //!
-//! Files go first, before there are threads, and system calls last. By default the kernel's lack of either is taken as it
-//! is; with `-o sandbox=required` (memcached's `drop_privileges`) a process that cannot filter its system calls does not
+//! Files go first, before there are threads, and system calls last. Whoever starts a thread asks for [`Restricted`], so that
+//! none is there before. By default the kernel's lack of either lock is taken as it is, with a warning; with `-o sandbox=required` (memcached's `drop_privileges`) a process that cannot filter its system calls does not
 //! start. Landlock is asked for either way and insisted on never: kernels have it since 5.13 only, and not all turn it on.
 
 use crate::base::sync::{Arc, Mutex};
 use crate::command::service::SettingsReport;
 use crate::options::{EXIT_FAILURE, Sandbox};
+use crate::sys::process;
 use crate::sys::sandbox::{Level, Needs, calls, files};
 
 use super::Failure;
@@ -45,21 +46,25 @@ impl Privileges {
         })
     }
 
-    /// Gives up files. Threads that run already keep theirs.
-    pub fn restrict_files(&self) {
+    /// Gives up files. Threads that run already keep theirs, so there should be none but this one.
+    pub fn restrict_files(&self) -> Restricted {
         if self.config.sandbox == Sandbox::Off || self.config.is_relaxed {
-            return;
+            return Restricted(());
+        }
+        if let Some(count @ 2..) = process::thread_count() {
+            log::warn!("Landlock does not bind {} threads that were started too early", count - 1);
         }
         match files::restrict(&self.config.needs) {
+            Ok(0) => log::warn!("no Landlock: the kernel has none, so files are as the user has them"),
             Ok(abi) => self.level.lock().landlock_abi = abi,
-            Err(text) => log::info!("no Landlock: {text}"),
+            Err(text) => log::warn!("no Landlock: {text}"),
         }
+        Restricted(())
     }
 
-    /// Gives up system calls, for all threads, and says how far it went.
+    /// Gives up system calls, for all threads.
     pub fn filter_calls(&self) -> Result<(), Failure> {
         if self.config.sandbox == Sandbox::Off {
-            log::info!("privileges: all kept, as -o sandbox=off says");
             return Ok(());
         }
         let may_write = self.config.is_relaxed || self.config.needs.has_writing();
@@ -69,12 +74,22 @@ impl Privileges {
                 let text = format!("-o sandbox=required: the system calls cannot be filtered: {text}");
                 return Err(Failure::new(EXIT_FAILURE, text));
             }
-            Err(text) => log::info!("no filter of system calls: {text}"),
+            Err(text) => log::warn!("no filter of system calls: {text}"),
         }
-        log::info!("privileges: {}", sentence(*self.level.lock()));
         Ok(())
     }
+
+    /// How far it went, in a line.
+    pub fn text(&self) -> String {
+        match self.config.sandbox {
+            Sandbox::Off => "privileges: all kept, as -o sandbox=off says".to_owned(),
+            _ => format!("privileges: {}", sentence(*self.level.lock())),
+        }
+    }
 }
+
+/// Files were given up, or this is as far as it goes: from here on there may be threads.
+pub struct Restricted(());
 
 fn settings(level: Level) -> [(&'static str, String); 2] {
     let has_filter = if level.has_call_filter { "yes" } else { "no" };
@@ -97,8 +112,9 @@ mod tests {
     fn the_level_is_told() {
         let config = Config { sandbox: Sandbox::Off, is_relaxed: false, needs: Needs::default() };
         let privileges = Privileges::new(config);
-        privileges.restrict_files();
+        let _ = privileges.restrict_files();
         assert!(privileges.filter_calls().is_ok());
+        assert_eq!(privileges.text(), "privileges: all kept, as -o sandbox=off says");
         let report = privileges.report(Box::new(|current| current.to_vec()));
         let lines = |given: &str| report(&[("verbosity", given.to_owned())]).into_iter().map(|(_, value)| value);
         assert_eq!(lines("1").collect::<Vec<_>>(), ["1", "no", "0"]);

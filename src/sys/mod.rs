@@ -8,6 +8,7 @@ pub mod process;
 pub mod sandbox;
 pub mod service_manager;
 pub mod signals;
+pub mod socket_file;
 pub mod user;
 
 /// An error's text as C programs print it: without std's `(os error N)`.

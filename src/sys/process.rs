@@ -32,6 +32,11 @@ pub fn processor_time() -> ProcessorTime {
     }
 }
 
+/// Number of its threads, the caller's among them; `None` if the system does not tell.
+pub fn thread_count() -> Option<usize> {
+    std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
+}
+
 /// Memory of the whole process.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct ProcessMemory {
@@ -72,6 +77,16 @@ mod tests {
         assert_eq!(memory_of(status), expected);
         assert_eq!(memory_of(""), ProcessMemory::default());
         assert!(memory().resident_bytes > 100_000);
+    }
+
+    #[test]
+    fn threads_are_counted() {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || ended.recv());
+            assert!(thread_count().is_some_and(|count| count >= 2));
+            drop(end);
+        });
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub fn changed(settings: &Statistics) -> Vec<Changed> {
     let mut found = Vec::new();
     for (name, value) in settings.iter() {
         let default = DEFAULTS.iter().find(|(known, _)| *known == name).map(|(_, default)| *default);
-        let is_default = default == Some(value) || OLD_DEFAULTS.contains(&(name, value));
+        let is_default = default == Some(value) || OTHER_DEFAULTS.contains(&(name, value));
         if !NOT_CHOSEN.contains(&name) && !is_default {
             found.push(Changed { name: name.to_owned(), value: value.to_owned(), default });
         }
@@ -30,8 +30,9 @@ pub fn changed(settings: &Statistics) -> Vec<Changed> {
 const NOT_CHOSEN: &[&str] =
     &["oldest", "num_threads_per_udp", "client_flags_size", "umask", "lru_crawler_tocrawl", "seccomp", "landlock_abi"];
 
-/// Defaults of memcached 1.6 that are no more.
-const OLD_DEFAULTS: &[(&str, &str)] = &[("slab_automove_window", "30"), ("num_napi_ids", "(null)")];
+/// Defaults of memcached 1.6 that are no more, and of slabstash where it has others.
+const OTHER_DEFAULTS: &[(&str, &str)] =
+    &[("slab_automove_window", "30"), ("num_napi_ids", "(null)"), ("ssl_wbuf_size", "65536")];
 
 /// `stats settings` of memcached 1.6.45 without options, and slabstash's own lines at the end.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -112,7 +113,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("memory_file", "(null)"),
     ("eviction_policy", "quick_demotion"),
     ("sandbox", "auto"),
-    ("udp_reply_factor", "3"),
+    ("udp_reply_factor", "1"),
     ("admin_listen", "NULL"),
     ("admin_remote", "no"),
     ("admin_keys", "no"),
@@ -136,7 +137,7 @@ mod tests {
     #[test]
     fn own_defaults_are_defaults() {
         let own = "STAT eviction_policy quick_demotion\nSTAT sandbox auto\nSTAT seccomp yes\nSTAT landlock_abi 7\n\
-            STAT udp_reply_factor 3\nSTAT admin_listen NULL\nSTAT admin_remote no\nSTAT admin_keys no";
+            STAT udp_reply_factor 1\nSTAT admin_listen NULL\nSTAT admin_remote no\nSTAT admin_keys no";
         assert_eq!(names(own), [""; 0]);
         assert_eq!(names("STAT sandbox off\nSTAT seccomp no"), ["sandbox"]);
     }

@@ -31,7 +31,7 @@ impl Workspace {
         let (input, plain, output) = match send_bytes {
             None => (space(0), space(0), space(0)),
             Some(bytes) => {
-                let bytes = bytes.clamp(SEND_BYTES_MIN, SEND_BYTES_MAX);
+                let bytes = bytes.max(1);
                 let records = bytes.div_ceil(RECORD_PLAIN_BYTES_MAX) + 2;
                 (space(INPUT_BYTES), space(bytes), space(bytes + records * RECORD_OVERHEAD_BYTES_MAX + CONTROL_BYTES))
             }
@@ -95,8 +95,5 @@ const INPUT_BYTES: usize = KEPT_BYTES_MAX + RECEIVE_BYTES_MAX;
 const RECORD_OVERHEAD_BYTES_MAX: usize = 64;
 /// Room for a handshake message that goes out with the rest; the largest is a record.
 const CONTROL_BYTES: usize = RECORD_BYTES_MAX;
-/// Plaintext encrypted at once, at least: a large value should not need a call of the system for each record.
-const SEND_BYTES_MIN: usize = 64 * 1024;
-const SEND_BYTES_MAX: usize = 1024 * 1024;
 /// A worker logs a failure at most this often: scanners knock on every port.
 const LOG_INTERVAL_SECONDS: u32 = 10;
