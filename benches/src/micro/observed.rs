@@ -49,8 +49,7 @@ fn gets(depth: u64, watch: Watch) -> Prepared {
     if let Watch::On { calls_per_second } = watch {
         // The interval has found its length, and the first calls are long past.
         let before = (SETTLING_SECONDS * calls_per_second).max(SETTLING_CALLS);
-        let input = &batches[0].request;
-        (0..before).for_each(|_| observer.call(&mut conversation, input));
+        (0..before).for_each(|_| observer.call(&mut conversation, b""));
     }
     Prepared::each(batches, move |batch: &Batch| {
         observer.call(&mut conversation, &batch.request);

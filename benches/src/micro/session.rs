@@ -120,7 +120,7 @@ impl Conversation {
         self.send_through(input, NOW, |session, rest, output, context| session.process(rest, output, context));
     }
 
-    /// The same at some time and with something between.
+    /// The same at some time and with something between; also without input.
     #[inline]
     pub fn send_through(
         &mut self,
@@ -129,7 +129,7 @@ impl Conversation {
         mut process: impl FnMut(&mut Session, &[u8], &mut Output, &mut Context<'_>) -> Progress,
     ) {
         let mut rest = input;
-        while !rest.is_empty() {
+        loop {
             let mut context = Context {
                 service: &self.service,
                 worker: 0,
@@ -143,6 +143,9 @@ impl Conversation {
             rest = &rest[progress.consumed..];
             if let Next::Close(_) | Next::Abort(_) = progress.next {
                 panic!("the session ended at {}", rest.escape_ascii());
+            }
+            if rest.is_empty() {
+                return;
             }
         }
     }
