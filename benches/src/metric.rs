@@ -22,6 +22,8 @@ pub enum Metric {
     CpuTime,
     /// The cost of an operation (see [`cost`]) over that of the same server with one worker.
     WorkerCost,
+    /// The cost of an operation over that of the same server without the admin listener.
+    ObservedCost,
     /// The server's processor time over wall time; 100 is one core.
     Busy,
     /// Half of the batches were answered within this time.
@@ -95,6 +97,7 @@ pub const DESCRIPTIONS: &[Description] = &[
     row(Metric::KernelCycles, "cycles k/op", 1.0, 0, Direction::Down),
     row(Metric::CpuTime, "CPU ns/op", 1.0, 0, Direction::Down),
     row(Metric::WorkerCost, "cost to 1 worker", 1.0, 2, Direction::Down),
+    row(Metric::ObservedCost, "cost to unobserved", 1.0, 3, Direction::Down),
     row(Metric::Busy, "busy %", 0.01, 0, Direction::Neither),
     row(Metric::P50, "p50 µs", 1e3, 0, Direction::Down),
     row(Metric::P99, "p99 µs", 1e3, 0, Direction::Down),

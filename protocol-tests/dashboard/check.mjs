@@ -230,6 +230,33 @@ async function checkDaemon(browser, binary) {
     }
 }
 
+/** A memory that is too small: evictions, ages, waste, and the warning that says so. */
+async function checkEvictions(browser, binary) {
+    const daemon = new Daemon(binary, ["-m", "8", "-o", "admin_keys"]);
+    await daemon.start();
+    let load = null;
+    try {
+        const page = await openPage(browser, daemon.address);
+        await checkSoon(async () => await page.state() === "live", "too small: the page goes live");
+        checkEqual(await page.locator("#warnings li").count(), 0, "too small: nothing is warned of before");
+        check((await page.textOf("#tile-evictions")).includes("0 since the start"), "too small: nothing was evicted before", await page.textOf("#tile-evictions"));
+        load = new Load(daemon.port, { keys: 200000 });
+        await checkSoon(async () => /[1-9]\S* since the start/.test(await page.textOf("#tile-evictions")), "too small: evictions are counted", 60);
+        await checkSoon(async () => parseFloat(await page.textOf("#tile-evictions .number")) > 0, "too small: evictions have a rate");
+        await checkSoon(async () => /oldest unused \d/.test(await page.textOf("#tile-evictions")), "too small: the oldest item has an age");
+        check(/\d.* of it wasted/.test(await page.textOf("#tile-memory")), "too small: waste is shown", await page.textOf("#tile-memory"));
+        await checkSoon(async () => (await page.textOf("#warnings")).includes("memory is short"), "too small: the warning is there");
+        checkEqual(await page.locator("#warnings li").count(), 1, "too small: it is the only one");
+        await checkSoon(async () => (await page.locator("#prefix-rows").textContent()).includes("(all others)"), "too small: prefixes are estimated");
+        check(!/NaN|undefined|null|Infinity/.test(await page.locator("body").innerText()), "too small: no figure is a slip of the program");
+        checkQuiet(page, "too small");
+        await page.close();
+    } finally {
+        await load?.stop();
+        await daemon.stop();
+    }
+}
+
 // --- the run ------------------------------------------------------------------------------------------------------------------
 
 const browser = await openBrowser();
@@ -242,6 +269,7 @@ try {
         await checkHostile(browser);
         await checkOdd(browser);
         if (options.server) await checkDaemon(browser, options.server);
+        if (options.server) await checkEvictions(browser, options.server);
     }
 } catch (error) {
     check(false, "the run came to its end", error.stack);

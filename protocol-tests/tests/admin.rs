@@ -258,6 +258,71 @@ fn what_was_seen_in_samples() {
     assert!(sample.contains("prefix=\"user\"") && *hits == 20.0, "{sample} {hits}");
 }
 
+/// Prefixes without `-D`: from samples, by the default's delimiter, and the same sum whatever is shown of it.
+#[test]
+fn prefixes_are_counted_without_being_asked_for() {
+    let Some(world) = World::start(&["-t", "1", "-o", "admin_keys"]) else { return };
+    let mut requests = vec![("set user:1 0 0 3\r\nabc\r\n", STORED); 10];
+    requests.extend([("get user:1\r\n", "VALUE user:1 0 3\r\nabc\r\nEND\r\n"); 12]);
+    requests.extend([("get user:2\r\n", "END\r\n"); 4]);
+    requests.extend([
+        ("delete user:1\r\n", "DELETED\r\n"),
+        ("get plain\r\n", "END\r\n"),
+        ("get rare:1\r\n", "END\r\n"),
+    ]);
+    world.ask(&requests);
+    let metrics = world.metrics();
+    let value = |what: &str, prefix: &str| {
+        let start = format!("slabstash_sampled_prefix_{what}_total{{hash=\"");
+        let is_it = |sample: &str| match prefix {
+            "other" | "none" => sample.strip_prefix(&start).is_some_and(|rest| rest == format!("{prefix}\"}}")),
+            _ => sample.starts_with(&start) && sample.ends_with(&format!("prefix=\"{prefix}\"}}")),
+        };
+        metrics.samples.iter().find(|(sample, _)| is_it(sample)).map(|(_, value)| *value)
+    };
+    // The first eight are among the others.
+    assert_eq!(
+        (value("sets", "user"), value("sets", "other"), value("sets", "none")),
+        (Some(2.0), Some(8.0), Some(0.0))
+    );
+    assert_eq!((value("stored_bytes", "user"), value("stored_bytes", "other")), (Some(6.0), Some(24.0)));
+    assert_eq!((value("gets", "user"), value("hits", "user")), (Some(16.0), Some(12.0)));
+    assert_eq!((value("gets", "none"), value("hits", "none")), (Some(1.0), Some(0.0)));
+    assert_eq!((value("gets", "other"), value("gets", "rare"), value("deletes", "user")), (Some(1.0), None, Some(1.0)));
+    assert!(
+        !metrics.samples.keys().any(|sample| sample.starts_with("slabstash_prefix_")),
+        "nobody asked for exact ones"
+    );
+    let stats = Json::parse(&world.get("/stats.json"));
+    assert_eq!(stats.at("prefixes.is_counting"), &Json::Flag(false));
+    assert_eq!(stats.at("prefixes.sampled.without.gets"), &Json::Number(1.0));
+    let Json::List(rows) = stats.at("prefixes.sampled.rows") else { panic!("a list") };
+    assert_eq!((rows.len(), rows[0].at("prefix")), (1, &Json::Text("user".to_owned())));
+}
+
+/// A memory that is too small: what the dashboard shows of it are these members.
+#[test]
+fn a_memory_that_is_too_small_shows() {
+    let Some(world) = World::start(&["-t", "1", "-m", "8"]) else { return };
+    let stats = Json::parse(&world.get("/stats.json"));
+    assert_eq!((stats.at("warnings"), stats.at("evictions.evicted_age_seconds")), (&Json::List(vec![]), &Json::Null));
+    let sets: Vec<String> =
+        (0..3000).map(|number| format!("set k{number} 0 0 8000\r\n{}\r\n", "v".repeat(8000))).collect();
+    world.ask(&sets.iter().map(|set| (set.as_str(), STORED)).collect::<Vec<_>>());
+    let stats = Json::parse(&world.get("/stats.json"));
+    let number = |path: &str| match stats.at(path) {
+        Json::Number(number) => *number,
+        other => panic!("{path}: {other:?}"),
+    };
+    assert!(number("evictions.total") > 1000.0 && number("memory.items") > 500.0);
+    assert!(number("memory.wasted_bytes") > 0.0 && number("memory.wasted_bytes") < number("memory.pages_bytes") / 2.0);
+    assert!(number("evictions.oldest_seconds") < 60.0 && number("evictions.evicted_age_seconds") < 60.0);
+    let Json::List(warnings) = stats.at("warnings") else { panic!("a list") };
+    let codes: Vec<&Json> = warnings.iter().map(|warning| warning.at("code")).collect();
+    assert_eq!(codes, [&Json::Text("short_lives".to_owned())]);
+    assert_eq!(warnings[0].at("severity"), &Json::Text("warning".to_owned()));
+}
+
 #[test]
 fn logins_and_names_are_not_told() {
     let Some(program) = program() else { return };

@@ -6,11 +6,12 @@ mod terminal_screen;
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{self, Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -541,6 +542,18 @@ impl OnTerminal {
         }
     }
 
+    /// All that it wrote until it ended well.
+    #[track_caller]
+    fn finish(mut self) -> String {
+        let mut received = Vec::new();
+        // The sender goes when the terminal is closed.
+        while let Ok(piece) = self.output.recv_timeout(SCREEN_TIMEOUT) {
+            received.extend(piece);
+        }
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{}", text(&received));
+        text(&received)
+    }
+
     fn press(&mut self, keys: &str) {
         self.child.stdin.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
     }
@@ -601,6 +614,162 @@ fn top_lives_on_a_terminal() {
     // The terminal is as it was: the other screen left, the cursor shown.
     let received = text(&top.received);
     has(&received, &["\u{1b}[?1049h", "\u{1b}[?1049l", "\u{1b}[?25h"]);
+}
+
+/// A node with an admin listener, which only slabstash has: its address, and the listener's port.
+fn observed() -> Option<(Node, String)> {
+    if Program::from_environment().unwrap().is_reference {
+        return None;
+    }
+    let port = free_port().unwrap();
+    let node = Node::start(&format!("-t 1 -o admin_listen=127.0.0.1:{port},admin_keys"));
+    let mut client = node.connect();
+    client.store("set hot 0 90 1", b"1");
+    for _ in 0..10 {
+        assert!(client.item("hot").is_some());
+        client.send(b"get hot\r\n");
+        assert_eq!([client.line(), client.line(), client.line()], ["VALUE hot 0 1", "1", "END"]);
+    }
+    Some((node, port.to_string()))
+}
+
+#[test]
+fn top_tells_scripts_what_admin_listeners_know() {
+    let Some((node, port)) = observed() else { return };
+    let (address, nowhere) = (node.address(), nowhere());
+    let line = printed(0, &["top", "--once", "--json", "-i", "0.2", "--hot-keys", "--admin", &port, &address]);
+    has(
+        &line,
+        &[
+            "\"state\":\"up\"",
+            "\"findings\":[]",
+            "\"admin\":{\"window_seconds\":",
+            "{\"command\":\"get\",\"requests\":10,\"samples\":10,\"p50_ms\":",
+            "{\"command\":\"mg\",\"requests\":10,",
+            "\"value_bytes\":[[1,1]],\"ttl_seconds\":[[300,1]],\"without_ttl\":0,\"certificate_days\":null}",
+            "\"hot_keys\":[{\"key\":\"hot\",\"ratio\":1.0000,\"per_second\":",
+        ],
+    );
+    assert!(!printed(0, &["top", "--once", "--json", "-i", "0.1", &address]).contains("\"admin\""));
+    let table = printed(0, &["top", "--once", "-i", "0.1", "-k", "-a", &format!("localhost:{port}"), &address]);
+    let head = format!("requests of {address}\ncommand      requests  samples      p50      p99\n");
+    has(&table, &[&head, "values stored\n 100.0%  up to 1 B\n", "hot keys of ", "/s  hot\n"]);
+    // A listener that is away takes nothing away from the node.
+    let line = printed(0, &["top", "--once", "--json", "-i", "0.1", "--admin", &nowhere, &address]);
+    let refused = format!("{nowhere}: cannot connect: connection refused");
+    has(
+        &line,
+        &[
+            "\"state\":\"up\"",
+            &format!("{{\"level\":\"warning\",\"text\":\"its admin listener does not answer: {refused}\"}}"),
+            &format!("\"admin\":{{\"error\":\"{refused}\"}}"),
+        ],
+    );
+    // A data port is no admin listener.
+    let line = printed(0, &["top", "--once", "--json", "-i", "0.1", "--admin", &address, &address]);
+    has(&line, &["\"admin\":{\"error\":\"", "connection lost: closed by the node"]);
+}
+
+#[test]
+fn top_shows_what_admin_listeners_know() {
+    let Some((node, port)) = observed() else { return };
+    let mut top = OnTerminal::start(&["top", "-i", "0.2", "--admin", &port, &node.address()]);
+    top.wait(&["6 Requests", "1-6 view"]);
+    top.press("6");
+    top.wait(&["command", "p50", "get ", "mg ", "estimated from samples", "values stored", "up to 1 B", "up to 5m00s"]);
+    top.press("4");
+    top.wait(&["/s  hot"]);
+    assert_eq!(node.connect().statistic("log_watchers"), "0", "its keys cost the node nothing");
+    top.press("5");
+    top.wait(&["nothing is wrong"]);
+    top.press("q");
+    assert_eq!(top.child.wait().unwrap().code(), Some(0));
+}
+
+/// A way to a node on which the answers to long requests stand still until they are let go, so that a command is seen at
+/// work however fast it is.
+struct Held {
+    address: String,
+    is_open: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Held {
+    fn before(node: &Node) -> Held {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let held = Held { address: listener.local_addr().unwrap().to_string(), is_open: Arc::default() };
+        let (port, is_open) = (node.server.port, Arc::clone(&held.is_open));
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+                let (asked, answered) = (Arc::new(AtomicU32::new(0)), Arc::clone(&is_open));
+                let is_long = Arc::clone(&asked);
+                relay(client.try_clone().unwrap(), server.try_clone().unwrap(), move |request| {
+                    let has = |word: &[u8]| request.windows(word.len()).any(|window| window == word);
+                    match () {
+                        () if has(b"set ") => asked.store(2, Ordering::SeqCst),
+                        // The first piece of a listing passes: it says that there is one.
+                        () if has(b"dump ") => asked.store(1, Ordering::SeqCst),
+                        () => {}
+                    }
+                });
+                relay(server, client, move |_| match is_long.load(Ordering::SeqCst) {
+                    0 => {}
+                    1 => is_long.store(2, Ordering::SeqCst),
+                    _ => drop(answered.1.wait_while(answered.0.lock().unwrap(), |is_open| !*is_open).unwrap()),
+                });
+            }
+        });
+        held
+    }
+
+    fn open(&self) {
+        *self.is_open.0.lock().unwrap() = true;
+        self.is_open.1.notify_all();
+    }
+}
+
+/// Hands on what comes, after a look at it.
+fn relay(mut from: TcpStream, mut to: TcpStream, mut look: impl FnMut(&[u8]) + Send + 'static) {
+    thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(count @ 1..) = from.read(&mut piece) {
+            look(&piece[..count]);
+            if to.write_all(&piece[..count]).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+    });
+}
+
+/// Who has a terminal sees how far a long command is; who has none finds no traces of a bar in a log.
+#[test]
+fn bars_are_for_terminals() {
+    let node = Node::start("");
+    let (address, file) = (node.address(), node.file("items.dump"));
+    store_many(&mut node.connect());
+    for (words, bar) in [
+        (&["dump", "-o", &file][..], " of about 510 keys, "),
+        (&["load", "-i", &file], "iB of 1."),
+        (&["keys", "--count"], " of about 510 keys, "),
+        (&["keys", "--count-by", "prefix"], " of about 510 keys, "),
+    ] {
+        let held = Held::before(&node);
+        let mut drawn = OnTerminal::start(&[words, &["--timeout", "60", &held.address]].concat());
+        drawn.wait(&[bar, "/s, ", " left"]);
+        held.open();
+        drawn.finish();
+        let output = run(&[words, &[&address]].concat());
+        let (out, errors) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{words:?}: {errors}");
+        for plain in [out, errors] {
+            assert!(!plain.contains(['\u{1b}', '\r']) && !plain.contains(" left"), "{words:?}: {plain:?}");
+        }
+    }
+    // The keys themselves are what moves on a terminal.
+    let listed = OnTerminal::start(&["keys", &address, "--names"]).finish();
+    assert!(!listed.contains(" left") && listed.contains("many:7"), "{listed}");
 }
 
 /// A top whose terminal was closed went on for ever, looking for keys where none can come from.

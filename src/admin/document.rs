@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::stats::observation::{
     LATENCY_BUCKETS, Latencies, ObservedCommand, TTL_BOUNDS_SECONDS, latency_bound_micros,
 };
+use crate::stats::sampled_prefixes::PrefixCounts;
 
 use super::facts::{ClassFacts, Facts, Shown, is_accepting};
 use super::health::Health;
@@ -252,7 +253,27 @@ fn prefixes(facts: &Facts<'_>, json: &mut Json) {
                 });
             }
         });
+        json.object("sampled", |json| {
+            json.array("rows", |json| {
+                for (prefix, counts) in &facts.sampled.rows {
+                    json.item_object(|json| {
+                        shown("prefix", prefix, json);
+                        prefix_counts(counts, json);
+                    });
+                }
+            });
+            json.object("others", |json| prefix_counts(&facts.sampled.others, json));
+            json.object("without", |json| prefix_counts(&facts.sampled.without, json));
+        });
     });
+}
+
+fn prefix_counts(counts: &PrefixCounts, json: &mut Json) {
+    json.member("gets", counts.gets);
+    json.member("hits", counts.hits);
+    json.member("sets", counts.sets);
+    json.member("stored_bytes", counts.stored_bytes);
+    json.member("deletes", counts.deletes);
 }
 
 fn stored(facts: &Facts<'_>, json: &mut Json) {

@@ -13,6 +13,7 @@ use crate::command::statistics::{self, Emit};
 use crate::stats::hot_keys::{self, HotKey};
 use crate::stats::observation::{Latencies, ObservedCommand, SIZE_BUCKETS, TTL_BOUNDS_SECONDS};
 use crate::stats::prefix::PrefixRow;
+use crate::stats::sampled_prefixes::PrefixCounts;
 use crate::store::snapshot::{ClassSnapshot, Snapshot};
 use crate::sys::process::{self, ProcessMemory, ProcessorTime};
 
@@ -40,6 +41,12 @@ impl Lines {
         self.text(name).parse().ok()
     }
 
+    /// Another value for a line.
+    #[cfg(test)]
+    pub fn set(&mut self, name: &str, value: u64) {
+        self.0.insert(name.to_owned(), value.to_string());
+    }
+
     /// A value that is a count; 0 when there is none.
     pub fn count(&self, name: &str) -> u64 {
         self.text(name).parse().unwrap_or(0)
@@ -64,6 +71,21 @@ pub(super) struct Shown {
     pub name: Option<String>,
     /// A hash of it that is the same until the restart, in hexadecimal.
     pub hash: String,
+}
+
+/// Counts by prefix from samples: what is shown, and the rest.
+pub(super) struct Sampled {
+    pub rows: Vec<(Shown, PrefixCounts)>,
+    pub others: PrefixCounts,
+    pub without: PrefixCounts,
+}
+
+impl Sampled {
+    fn read(service: &Service, curtain: &Curtain) -> Self {
+        let sampled = service.prefixes.sampled();
+        let rows = sampled.rows.iter().map(|(prefix, counts)| (curtain.show(prefix), *counts)).collect();
+        Self { rows, others: sampled.others, without: sampled.without }
+    }
 }
 
 /// Turns keys into what may be shown of them.
@@ -114,6 +136,7 @@ pub(super) struct Facts<'a> {
     pub stored: Stored,
     pub hot_keys: Vec<(Shown, HotKey)>,
     pub prefixes: Vec<(Shown, PrefixRow)>,
+    pub sampled: Sampled,
     /// Open connections by the address that they came in by.
     pub listeners: Vec<(String, u64)>,
     /// Unix time of the end of the certificates, with TLS.
@@ -147,6 +170,7 @@ impl<'a> Facts<'a> {
             stored: stored(service),
             hot_keys: hot_keys.into_iter().map(|hot| (curtain.show(&hot.key), hot)).collect(),
             prefixes: prefixes.into_iter().map(|row| (curtain.show(&row.prefix), row)).collect(),
+            sampled: Sampled::read(service, curtain),
             listeners: service.connections.by_listener(),
             certificate_ends_at: service.certificates.as_ref().and_then(|certificates| (certificates.ends_at_unix)()),
         }

@@ -193,6 +193,9 @@ impl Admin {
                 observation.hot_keys.lock().fade();
             }
         }
+        for _ in 0..seconds.min(FADING_SECONDS_MAX) {
+            self.service.prefixes.fade_sampled();
+        }
         // Descriptors may have become free since accepting failed.
         self.is_pending = true;
     }
@@ -316,6 +319,7 @@ const FADING_SECONDS_MAX: u64 = 600;
 mod tests {
     use super::*;
     use crate::stats::observation::WorkerObservation;
+    use crate::stats::sampled_prefixes::PrefixUse;
     use crate::store;
 
     fn content(shows_keys: bool) -> Content {
@@ -387,11 +391,17 @@ mod tests {
         }
         service.prefixes.set_enabled(true);
         service.prefixes.record_set(b"zebra:1");
+        for _ in 0..20 {
+            service.prefixes.record_sample(b"zebra-crossing:1", PrefixUse::Delete, 64);
+        }
         for shows_keys in [false, true] {
             let content = content(shows_keys);
             for path in ["/metrics", "/stats.json"] {
                 let body = String::from_utf8(get(&content, &service, path, "").body).expect("text");
                 assert_eq!(body.contains("zebra"), shows_keys, "{path}");
+                assert_eq!(body.contains("zebra-crossing"), shows_keys, "{path}");
+                let counted = if path == "/metrics" { "} 768" } else { "\"deletes\":768" };
+                assert!(body.contains(counted), "{path}: twelve of the twenty samples are under its name: {body}");
                 let escaped =
                     if path == "/metrics" { "key=\"zebra:%FF\\\"%25\"" } else { "\"key\":\"zebra:%FF\\\"%25\"" };
                 assert_eq!(body.contains(escaped), shows_keys, "{path}: {body}");

@@ -5,6 +5,7 @@ use crate::stats::observation::{
     LATENCY_BUCKETS, Latencies, ObservedCommand, TTL_BOUNDS_SECONDS, latency_bound_micros,
 };
 use crate::stats::prefix::PrefixRow;
+use crate::stats::sampled_prefixes::PrefixCounts;
 
 use super::facts::{ClassFacts, Facts, Shown};
 use super::text::{Kind, Text};
@@ -59,6 +60,15 @@ impl Samples<'_> {
         for (shown, row) in &facts.prefixes {
             self.shown(shown, "prefix", value(row) as f64);
         }
+    }
+
+    fn by_sampled_prefix(&mut self, facts: &Facts<'_>, value: fn(&PrefixCounts) -> u64) {
+        for (shown, counts) in &facts.sampled.rows {
+            self.shown(shown, "prefix", value(counts) as f64);
+        }
+        // No hash of a prefix is one of these words.
+        self.add(&[("hash", "other")], value(&facts.sampled.others) as f64);
+        self.add(&[("hash", "none")], value(&facts.sampled.without) as f64);
     }
 
     /// A sample of a key or prefix: by its hash, and by its name if that may be shown.
@@ -123,6 +133,16 @@ own! {
         |samples, facts| samples.by_prefix(facts, |row| row.sets);
     slabstash_prefix_deletes_total Counter "Deletes by prefix, while `stats detail` counts; the 100 busiest."
         |samples, facts| samples.by_prefix(facts, |row| row.deletes);
+    slabstash_sampled_prefix_gets_total Counter "Keys looked up by prefix, the 100 busiest and the others together; estimated from samples."
+        |samples, facts| samples.by_sampled_prefix(facts, |counts| counts.gets);
+    slabstash_sampled_prefix_hits_total Counter "Keys found by prefix; estimated from samples."
+        |samples, facts| samples.by_sampled_prefix(facts, |counts| counts.hits);
+    slabstash_sampled_prefix_sets_total Counter "Storage commands by prefix; estimated from samples."
+        |samples, facts| samples.by_sampled_prefix(facts, |counts| counts.sets);
+    slabstash_sampled_prefix_stored_bytes_total Counter "Bytes of the values of these; estimated from samples."
+        |samples, facts| samples.by_sampled_prefix(facts, |counts| counts.stored_bytes);
+    slabstash_sampled_prefix_deletes_total Counter "Deletes by prefix; estimated from samples."
+        |samples, facts| samples.by_sampled_prefix(facts, |counts| counts.deletes);
     slabstash_connections Gauge "Open connections by the listener that they came in by."
         |samples, facts| for (address, count) in &facts.listeners {
             samples.add(&[("listener", address)], *count as f64);

@@ -6,8 +6,12 @@
 //!
 //! Weights fade by half in [`HALF_LIFE_SECONDS`], so the table is about the present; [`HotKeys::fade`] is called once a
 //! second.
+//!
+//! A key is found by its hash, and the lightest place at the root of a heap, so that a sample costs the same however many
+//! places there are. Fading changes all weights alike and leaves the heap in order.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
 
 use crate::base::hash::KeyHasher;
@@ -26,10 +30,12 @@ const SAMPLES_MIN: f64 = 3.0;
 #[derive(Debug)]
 pub struct HotKeys {
     hasher: KeyHasher,
-    /// Hash of the key in each place.
-    hashes: Vec<u64>,
-    /// places.len() == hashes.len() <= PLACES
+    /// The place of each key, by its hash. indices.len() == places.len()
+    indices: HashMap<u64, usize, BuildHasherDefault<AsItIs>>,
+    /// places.len() <= PLACES
     places: Vec<Place>,
+    /// Indices of places; none is lighter than its parent, at (rank - 1) / 2. heap.len() == places.len()
+    heap: Vec<usize>,
     /// Weight of all keys.
     total: f64,
     /// What a steady weight of 1 per second would have come to.
@@ -38,12 +44,33 @@ pub struct HotKeys {
 
 #[derive(Debug)]
 struct Place {
+    hash: u64,
     key: Vec<u8>,
     /// With what was inherited.
     weight: f64,
     /// What came since the key has this place.
     seen: f64,
     samples: f64,
+    /// Where in the heap. heap[places[index].rank] == index
+    rank: usize,
+}
+
+/// Takes a hash for its hash.
+#[derive(Default, Debug)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.0 = self.0.rotate_left(8) ^ u64::from(byte));
+    }
 }
 
 /// A key and how often it is asked for.
@@ -59,7 +86,14 @@ pub struct HotKey {
 
 impl Default for HotKeys {
     fn default() -> Self {
-        Self { hasher: KeyHasher::random(), hashes: Vec::new(), places: Vec::new(), total: 0.0, steady: 0.0 }
+        Self {
+            hasher: KeyHasher::random(),
+            indices: HashMap::default(),
+            places: Vec::new(),
+            heap: Vec::new(),
+            total: 0.0,
+            steady: 0.0,
+        }
     }
 }
 
@@ -69,28 +103,65 @@ impl HotKeys {
         let weight = weight as f64;
         let hash = self.hasher.hash(key).0;
         self.total += weight;
-        if let Some(index) = self.hashes.iter().position(|&other| other == hash) {
+        if let Some(&index) = self.indices.get(&hash) {
             let place = &mut self.places[index];
             place.weight += weight;
             place.seen += weight;
             place.samples += 1.0;
+            self.sink(index);
         } else if self.places.len() < PLACES {
-            self.hashes.push(hash);
-            self.places.push(Place { key: key.to_vec(), weight, seen: weight, samples: 1.0 });
-        } else if let Some(index) = self.lightest() {
-            self.hashes[index] = hash;
+            let index = self.places.len();
+            self.indices.insert(hash, index);
+            self.heap.push(index);
+            self.places.push(Place { hash, key: key.to_vec(), weight, seen: weight, samples: 1.0, rank: index });
+            self.rise(index);
+        } else if let Some(&index) = self.heap.first() {
+            self.indices.remove(&self.places[index].hash);
+            self.indices.insert(hash, index);
             let place = &mut self.places[index];
+            place.hash = hash;
             place.key.clear();
             place.key.extend_from_slice(key);
             place.weight += weight;
             place.seen = weight;
             place.samples = 1.0;
+            self.sink(index);
         }
     }
 
-    fn lightest(&self) -> Option<usize> {
-        let weights = self.places.iter().map(|place| place.weight).enumerate();
-        weights.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(index, _)| index)
+    /// Moves a place that became heavier away from the root.
+    fn sink(&mut self, index: usize) {
+        loop {
+            let rank = self.places[index].rank;
+            let below = [2 * rank + 1, 2 * rank + 2].into_iter().filter_map(|child| self.heap.get(child).copied());
+            let lightest = below.min_by(|&one, &other| self.weight(one).total_cmp(&self.weight(other)));
+            match lightest {
+                Some(child) if self.weight(child) < self.weight(index) => self.swap(index, child),
+                _ => return,
+            }
+        }
+    }
+
+    /// Moves a new place towards the root.
+    fn rise(&mut self, index: usize) {
+        while self.places[index].rank > 0 {
+            let parent = self.heap[(self.places[index].rank - 1) / 2];
+            if self.weight(parent) <= self.weight(index) {
+                return;
+            }
+            self.swap(index, parent);
+        }
+    }
+
+    fn weight(&self, index: usize) -> f64 {
+        self.places[index].weight
+    }
+
+    fn swap(&mut self, one: usize, other: usize) {
+        let (rank, other_rank) = (self.places[one].rank, self.places[other].rank);
+        self.heap.swap(rank, other_rank);
+        self.places[one].rank = other_rank;
+        self.places[other].rank = rank;
     }
 
     /// Lets a second pass.
@@ -157,6 +228,38 @@ mod tests {
         assert_eq!(found.len(), 2, "{found:?}");
         assert_eq!((found[0].0.as_str(), found[1].0.as_str()), ("hot", "warm"));
         assert!((0.19..=0.2).contains(&found[0].1) && (0.04..=0.05).contains(&found[1].1), "{found:?}");
+    }
+
+    /// Heap and index against scans of all places, which is what they stand for.
+    #[test]
+    fn the_lightest_place_is_the_one_that_goes() {
+        let mut table = HotKeys::default();
+        let mut state = 11u64;
+        for round in 0..20_000u32 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let number = (state >> 33) % 600;
+            let key = format!("key{}", number * number / 600);
+            let hash = table.hasher.hash(key.as_bytes()).0;
+            let is_there = table.places.iter().any(|place| place.hash == hash);
+            let lightest = table.places.iter().map(|place| place.weight).min_by(f64::total_cmp);
+            let is_full = table.places.len() == PLACES;
+            let weight = 1 + (state >> 20) % 50;
+            table.record(key.as_bytes(), weight);
+            let place = table.places.iter().find(|place| place.hash == hash).expect("it has a place");
+            assert_eq!(place.key, key.as_bytes());
+            if is_full && !is_there {
+                assert_eq!(place.weight, lightest.expect("a full table") + weight as f64);
+            }
+            if round % 100 == 0 {
+                table.fade();
+            }
+            assert_eq!((table.indices.len(), table.heap.len()), (table.places.len(), table.places.len()));
+            for (index, place) in table.places.iter().enumerate() {
+                assert_eq!((table.heap[place.rank], table.indices[&place.hash]), (index, index));
+                assert!(place.weight >= table.places[table.heap[place.rank.saturating_sub(1) / 2]].weight);
+            }
+        }
+        assert_eq!(table.places.len(), PLACES);
     }
 
     #[test]

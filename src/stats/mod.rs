@@ -7,3 +7,4 @@ pub mod events;
 pub mod hot_keys;
 pub mod observation;
 pub mod prefix;
+pub mod sampled_prefixes;

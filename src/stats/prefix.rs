@@ -3,11 +3,16 @@
 //! Collecting is off unless asked for; then recording costs one relaxed load. While it is on, all workers share one
 //! lock, as in memcached: the table is for finding out, not for production loads. It holds a bounded number of
 //! prefixes; later ones are not counted.
+//!
+//! Beside it are the counts from samples ([`SampledPrefixes`]), which are on wherever requests are sampled; a few hundred
+//! times a second a worker takes their lock.
 
 use std::collections::HashMap;
 use std::io::Write;
 
 use crate::base::sync::{AtomicBool, Mutex, Ordering};
+
+use super::sampled_prefixes::{PrefixUse, SampledPrefixes, SampledRows};
 
 /// Most prefixes counted (memcached's `MAX_PREFIX_COUNT`).
 pub const PREFIXES_MAX: usize = 65536;
@@ -19,6 +24,7 @@ pub struct PrefixTable {
     is_enabled: AtomicBool,
     /// `prefixes.len() <= PREFIXES_MAX`
     prefixes: Mutex<HashMap<Box<[u8]>, Counts>>,
+    sampled: Mutex<SampledPrefixes>,
 }
 
 /// A prefix and what was counted for its keys.
@@ -47,7 +53,12 @@ struct Counts {
 impl PrefixTable {
     /// An empty table.
     pub fn new(delimiter: u8, is_enabled: bool) -> Self {
-        Self { delimiter, is_enabled: AtomicBool::new(is_enabled), prefixes: Mutex::default() }
+        Self {
+            delimiter,
+            is_enabled: AtomicBool::new(is_enabled),
+            prefixes: Mutex::default(),
+            sampled: Mutex::default(),
+        }
     }
 
     /// Whether counts are collected.
@@ -138,6 +149,21 @@ impl PrefixTable {
             .collect()
     }
 
+    /// Counts a sample of a key that stands for `weight` requests, whether collecting is on or off.
+    pub fn record_sample(&self, key: &[u8], usage: PrefixUse, weight: u64) {
+        self.sampled.lock().record(self.prefix_of(key), usage, weight);
+    }
+
+    /// What was counted from samples.
+    pub fn sampled(&self) -> SampledRows {
+        self.sampled.lock().rows()
+    }
+
+    /// Lets a second pass for these.
+    pub fn fade_sampled(&self) {
+        self.sampled.lock().fade();
+    }
+
     /// The byte that ends a prefix.
     pub fn delimiter(&self) -> u8 {
         self.delimiter
@@ -193,6 +219,19 @@ mod tests {
         let rows = table.busiest(2);
         assert_eq!(rows[0], PrefixRow { prefix: b"c".to_vec(), gets: 3, hits: 3, sets: 0, deletes: 1 });
         assert_eq!((rows.len(), &rows[1].prefix[..], table.delimiter()), (2, &b"a"[..], b'/'));
+    }
+
+    #[test]
+    fn samples_are_counted_apart() {
+        let table = PrefixTable::new(b'/', false);
+        for _ in 0..20 {
+            table.record_sample(b"a:b/c", PrefixUse::Delete, 2);
+            table.record_sample(b"a:b", PrefixUse::Delete, 2);
+        }
+        table.reset();
+        let rows = table.sampled();
+        assert_eq!((rows.rows.len(), &rows.rows[0].0[..], rows.without.deletes), (1, &b"a:b"[..], 40));
+        assert_eq!(dump(&table), "END\r\n");
     }
 
     #[track_caller]

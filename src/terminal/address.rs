@@ -69,6 +69,48 @@ impl Address {
         }
     }
 
+    /// Reads where the admin listeners of nodes are: none, one for each node in their order, or for all of them a port on
+    /// the node's own host.
+    pub fn parse_admins(texts: &[&str], nodes: &[Address]) -> Result<Vec<Option<Address>>, Failure> {
+        match texts {
+            [] => Ok(vec![None; nodes.len()]),
+            [text] if is_port(text) => nodes.iter().map(|node| node.with_port(text).map(Some)).collect(),
+            _ if texts.len() == nodes.len() => {
+                let pairs = texts.iter().zip(nodes);
+                pairs.map(|(text, node)| Address::parse_admin(text, node).map(Some)).collect()
+            }
+            _ => Err(Failure::Usage(format!(
+                "--admin is a port for all nodes, or given once for each: {} for {}",
+                texts.len(),
+                nodes.len()
+            ))),
+        }
+    }
+
+    fn parse_admin(text: &str, node: &Address) -> Result<Address, Failure> {
+        if is_port(text) {
+            return node.with_port(text);
+        }
+        match Address::parse(text)? {
+            // There is no port that an admin listener has by default.
+            Address::Tcp { port: PORT, .. } if !text.ends_with(&format!(":{PORT}")) => {
+                Err(Failure::Usage(format!("--admin {text:?} has no port")))
+            }
+            address => Ok(address),
+        }
+    }
+
+    /// Another port of the same host.
+    fn with_port(&self, text: &str) -> Result<Address, Failure> {
+        let host = match self {
+            Address::Tcp { host, .. } => host.clone(),
+            Address::Unix(_) => "127.0.0.1".to_owned(),
+        };
+        let port = text.parse().ok().filter(|port| *port != 0);
+        let port = port.ok_or_else(|| Failure::Usage(format!("--admin {text:?} is no port")))?;
+        Ok(Address::Tcp { host, port })
+    }
+
     /// Whether the node is a process of this machine for certain, so that `/proc` tells of it.
     pub fn is_local(&self) -> bool {
         match self {
@@ -87,6 +129,10 @@ impl fmt::Display for Address {
         };
         out.pad(&text)
     }
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// An address of IPv6, with or without the interface it is reached by.
@@ -144,6 +190,28 @@ mod tests {
             "::1%",
         ] {
             refuse(text);
+        }
+    }
+
+    #[track_caller]
+    fn check_admins(texts: &[&str], expected: Option<&[&str]>) {
+        let nodes = ["a", "[::1]:7", "/x"].map(|text| Address::parse(text).expect("an address"));
+        let admins = Address::parse_admins(texts, &nodes).ok().map(|admins| {
+            let shown = admins.iter().map(|admin| admin.as_ref().map_or("-".to_owned(), ToString::to_string));
+            shown.collect::<Vec<_>>()
+        });
+        let expected = expected.map(|texts| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        assert_eq!(admins, expected, "{texts:?}");
+    }
+
+    #[test]
+    fn admin_listeners_belong_to_nodes() {
+        check_admins(&[], Some(&["-", "-", "-"]));
+        check_admins(&["9150"], Some(&["a:9150", "[::1]:9150", "127.0.0.1:9150"]));
+        check_admins(&["b:1", "9150", "unix:/y"], Some(&["b:1", "[::1]:9150", "unix:/y"]));
+        check_admins(&["b:11211", "1", "2"], Some(&["b:11211", "[::1]:1", "127.0.0.1:2"]));
+        for refused in [&["b:1"][..], &["1", "2"], &["0"], &["65536"], &["b", "1", "2"], &["b:x", "1", "2"]] {
+            check_admins(refused, None);
         }
     }
 

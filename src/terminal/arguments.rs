@@ -119,6 +119,11 @@ impl Arguments {
         self.given.iter().rev().find(|(given, _)| *given == name).map(|(_, value)| value.as_str())
     }
 
+    /// All values of a flag that may be given several times.
+    pub fn texts(&self, name: &str) -> Vec<&str> {
+        self.given.iter().filter(|(given, _)| *given == name).map(|(_, value)| value.as_str()).collect()
+    }
+
     /// A flag's value as a number within bounds.
     pub fn number<T>(&self, name: &str, least: T, most: T) -> Result<Option<T>, Failure>
     where

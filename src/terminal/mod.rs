@@ -1,7 +1,7 @@
 //! `slabstash top|stats|keys|dump|load|check`: a client for operators.
 //!
 //! It stands beside the daemon, not in it: it knows nodes by their address and the text protocol alone, so everything
-//! works on a memcached as well. Of this crate it sees [`crate::base`] only, and only `main` sees it; the feature
+//! works on a memcached as well; `top` shows more of a node whose admin listener it is told of. Of this crate it sees [`crate::base`] only, and only `main` sees it; the feature
 //! `terminal`, on by default, leaves all of it out.
 //!
 //! ```text
@@ -9,6 +9,7 @@
 //!                     └─ top ── poll, board, view, plain
 //!   below them   sample ── findings     what a node says at a moment, and what is wrong with it
 //!                statistics, classes, settings, listing, hot_keys     what answers mean
+//!                inside ── json     what a node's admin listener says, where it has one
 //!                connection ── address, tls     bytes, deadlines, login, encryption
 //!   beside them  arguments, man, completion     one row per command: parser, help, manual page, bash completion
 //!                text, progress, failure
@@ -24,6 +25,8 @@ pub mod dump;
 pub mod failure;
 pub mod findings;
 pub mod hot_keys;
+pub mod inside;
+pub mod json;
 pub mod keys;
 pub mod listing;
 pub mod load;

@@ -11,10 +11,12 @@
 //! store by some tenths of a percent.
 //!
 //! - [`parse`], [`reply`]: the protocols; [`partition`]: the store; [`session`]: everything between two sockets
+//! - [`observed`]: the same conversations while some of their calls are looked at closely
 //! - [`baseline`]: figures on record, and what has changed since
 
 pub mod baseline;
 
+mod observed;
 mod parse;
 mod partition;
 mod reply;
@@ -61,7 +63,7 @@ const fn item(name: &'static str, prepare: fn() -> Prepared) -> Item {
 
 /// All items, in the order of the report.
 pub fn items() -> impl Iterator<Item = &'static Item> {
-    [parse::ITEMS, reply::ITEMS, partition::ITEMS, session::ITEMS].into_iter().flatten()
+    [parse::ITEMS, reply::ITEMS, partition::ITEMS, session::ITEMS, observed::ITEMS].into_iter().flatten()
 }
 
 /// The items of a name or a family (`parse`); all items if no name is given.

@@ -4,7 +4,7 @@
 use slabstash::base::sync::Arc;
 use slabstash::base::time::Now;
 use slabstash::command::service::{ProtocolChoice, Scratch, Wake};
-use slabstash::command::{Context, Next, Output, Service, Session};
+use slabstash::command::{Context, Next, Output, Progress, Service, Session};
 use slabstash::store;
 
 use crate::load::batch::Batch;
@@ -67,6 +67,17 @@ fn incr() -> Prepared {
 }
 
 fn talk(per_batch: u64, draw: impl Fn(&mut Random, &mut Batch)) -> Prepared {
+    let (mut conversation, batches) = begin(per_batch, draw);
+    Prepared::each(batches, move |batch: &Batch| {
+        conversation.output.clear();
+        conversation.send(&batch.request);
+        assert_eq!(conversation.output.pending(), batch.reply.len());
+    })
+    .counting(per_batch)
+}
+
+/// A conversation with all items stored, and batches for it that were answered rightly once.
+pub(super) fn begin(per_batch: u64, draw: impl Fn(&mut Random, &mut Batch)) -> (Conversation, Vec<Batch>) {
     let mut random = Random::new(1);
     let make = |_| {
         let mut batch = Batch::default();
@@ -81,19 +92,14 @@ fn talk(per_batch: u64, draw: impl Fn(&mut Random, &mut Batch)) -> Prepared {
     // As on a network, each protocol has a connection of its own.
     conversation.session = Session::new(ProtocolChoice::Negotiate);
     batches.iter().for_each(|batch| conversation.ask(batch));
-    Prepared::each(batches, move |batch: &Batch| {
-        conversation.output.clear();
-        conversation.send(&batch.request);
-        assert_eq!(conversation.output.pending(), batch.reply.len());
-    })
-    .counting(per_batch)
+    (conversation, batches)
 }
 
 /// One connection to a service of its own.
-struct Conversation {
-    service: Service,
+pub(super) struct Conversation {
+    pub service: Service,
     session: Session,
-    output: Output,
+    pub output: Output,
     scratch: Scratch,
     wake: Arc<dyn Fn(usize) + Send + Sync>,
 }
@@ -111,21 +117,35 @@ impl Conversation {
 
     /// Lets the session work until it has seen all of the input. Replies are in the output.
     fn send(&mut self, input: &[u8]) {
+        self.send_through(input, NOW, |session, rest, output, context| session.process(rest, output, context));
+    }
+
+    /// The same at some time and with something between; also without input.
+    #[inline]
+    pub fn send_through(
+        &mut self,
+        input: &[u8],
+        now: Now,
+        mut process: impl FnMut(&mut Session, &[u8], &mut Output, &mut Context<'_>) -> Progress,
+    ) {
         let mut rest = input;
-        while !rest.is_empty() {
+        loop {
             let mut context = Context {
                 service: &self.service,
                 worker: 0,
-                now: NOW,
+                now,
                 wake: Wake { target: &self.wake, token: 0 },
                 descriptor: 7,
                 peer: &"127.0.0.1:4000",
                 scratch: &mut self.scratch,
             };
-            let progress = self.session.process(rest, &mut self.output, &mut context);
+            let progress = process(&mut self.session, rest, &mut self.output, &mut context);
             rest = &rest[progress.consumed..];
             if let Next::Close(_) | Next::Abort(_) = progress.next {
                 panic!("the session ended at {}", rest.escape_ascii());
+            }
+            if rest.is_empty() {
+                return;
             }
         }
     }
@@ -144,7 +164,7 @@ impl Conversation {
     }
 }
 
-const NOW: Now = Now { seconds: 100, epoch: 1_700_000_000 };
-const DATA: Data =
+pub(super) const NOW: Now = Now { seconds: 100, epoch: 1_700_000_000 };
+pub(super) const DATA: Data =
     Data { keys: 10_000, key: crate::load::data::KeyShape::Short, value: crate::load::data::ValueSize::Fixed(100) };
 const OPERATIONS: u64 = 10_000;

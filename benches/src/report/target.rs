@@ -56,6 +56,8 @@ pub const TARGETS: &[Target] = &[
     cost_ratio("set-1m", 0.90),
     figure("two-workers-uniform", Metric::WorkerCost, 1.15),
     figure("two-workers-hot", Metric::WorkerCost, 1.5),
+    figure("get-1-observed", Metric::ObservedCost, 1.01),
+    figure("get-pipelined-observed", Metric::ObservedCost, 1.01),
     ratio("density-10", Metric::Items, 1.45),
     ratio("density-100", Metric::Items, 1.25),
     ratio("density-500", Metric::Items, 1.10),

@@ -202,7 +202,7 @@ fn command(binary: &Binary, shape: &Shape, address: SocketAddr, tls: Option<&Enc
 }
 
 /// A port that was free a moment ago; whoever takes it meanwhile makes the start fail, not the figures wrong.
-fn free_address() -> Result<SocketAddr, Error> {
+pub fn free_address() -> Result<SocketAddr, Error> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .map_err(Error::system("find a free port"))

@@ -9,20 +9,30 @@ use crate::workload::{Parameters, Workload};
 
 /// One on the way per connection.
 pub fn one(parameters: &Parameters) -> Box<dyn Workload> {
-    gets(parameters, parameters.keys, 50, 1)
+    Box::new(ones(parameters))
 }
 
 /// Many on the way per connection.
 pub fn pipelined(parameters: &Parameters) -> Box<dyn Workload> {
-    gets(parameters, parameters.keys, 20, 50)
+    Box::new(pipelines(parameters))
 }
 
 /// The same over more items than the processor's cache holds.
 pub fn cold(parameters: &Parameters) -> Box<dyn Workload> {
-    gets(parameters, parameters.cold_keys, 20, 50)
+    Box::new(gets(parameters, parameters.cold_keys, 20, 50))
 }
 
-fn gets(parameters: &Parameters, keys: u64, connections: usize, depth: u64) -> Box<dyn Workload> {
+/// [`one`], for workloads that do more with it.
+pub fn ones(parameters: &Parameters) -> Closed {
+    gets(parameters, parameters.keys, 50, 1)
+}
+
+/// [`pipelined`], for the same.
+pub fn pipelines(parameters: &Parameters) -> Closed {
+    gets(parameters, parameters.keys, 20, 50)
+}
+
+fn gets(parameters: &Parameters, keys: u64, connections: usize, depth: u64) -> Closed {
     let data = Data::short(keys, parameters.value_bytes);
     let depth = parameters.depth_or(depth);
     let source = move |seed| -> Box<dyn Source> {
@@ -32,5 +42,5 @@ fn gets(parameters: &Parameters, keys: u64, connections: usize, depth: u64) -> B
             }
         }))
     };
-    Box::new(Closed::new(data, parameters.connections_or(connections), Box::new(source)))
+    Closed::new(data, parameters.connections_or(connections), Box::new(source))
 }

@@ -10,6 +10,7 @@ mod idle;
 mod large;
 mod meta;
 mod multiget;
+mod observed;
 mod open;
 mod regimes;
 mod replay;
@@ -193,6 +194,8 @@ pub const ALL: &[Entry] = &[
     row("shift", "values become ten times as large, look-aside", shift::small_to_large),
     row("two-workers-uniform", "two workers, 20 x 50 gets of any key", two_workers::uniform),
     row("two-workers-hot", "two workers, 20 x 50 gets of one key", two_workers::hot),
+    row("get-1-observed", "get-1 with the admin listener and a scraper", observed::one),
+    row("get-pipelined-observed", "get-pipelined with the same", observed::pipelined),
     row("open-50", "open loop at 50 % of the reference, 90/10", open::half),
     row("open-80", "open loop at 80 % of the reference, 90/10", open::four_fifths),
     row("open-50-streaming", "open-50 with 1 MiB values beside it", open::half_streaming),

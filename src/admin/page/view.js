@@ -358,10 +358,19 @@ function showStored({ stored }) {
     setText(byId("ttls-hint"), timed > 0 ? "sampled stores since the start" : "");
 }
 
+function sampledPrefixes(sampled) {
+    if (!sampled || sampled.rows.length === 0) return [];
+    return [...sampled.rows, { prefix: "(all others)", hash: "other", ...sampled.others }, { prefix: "(none)", hash: "none", ...sampled.without }];
+}
+
 function showPrefixes({ prefixes }) {
-    byId("prefixes").hidden = !prefixes.is_counting && prefixes.rows.length === 0;
-    setText(byId("prefixes-hint"), prefixes.names_shown ? `before “${prefixes.delimiter}”` : "names are hidden, -o admin_keys shows them");
-    keepRows(byId("prefix-rows"), prefixes.rows, unique((one) => one.hash), () => tableRow([
+    // While `stats detail` does not count exactly there are the estimates from samples.
+    const isExact = prefixes.is_counting || prefixes.rows.length > 0;
+    const rows = isExact ? prefixes.rows : sampledPrefixes(prefixes.sampled);
+    byId("prefixes").hidden = !prefixes.is_counting && rows.length === 0;
+    const names = prefixes.names_shown ? `before “${prefixes.delimiter}”` : "names are hidden, -o admin_keys shows them";
+    setText(byId("prefixes-hint"), isExact ? names : `${names}; estimated from samples`);
+    keepRows(byId("prefix-rows"), rows, unique((one) => one.hash), () => tableRow([
         { heading: "Prefix", isHead: true, kind: "grow key" }, { heading: "Gets", kind: "num" }, { heading: "Hit ratio", kind: "num" },
         { heading: "Sets", kind: "num" }, { heading: "Deletes", kind: "num" },
     ], (cells, one) => {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::super::address::Address;
 use super::super::failure::Failure;
-use super::super::findings::{Finding, Limits, findings};
+use super::super::findings::{Finding, Level, Limits, findings};
+use super::super::inside::Inside;
 use super::super::sample::{Rates, Sample};
-use super::poll::{Seen, Update};
+use super::poll::{Seen, Target, Update};
 
 /// Everything that is drawn.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Board {
     pub tab: Tab,
     /// Lines that its list is scrolled down.
     pub scrolled: usize,
+    /// Whether hot keys are printed, where nothing is drawn.
+    pub prints_hot_keys: bool,
     /// Time between two looks.
     pub interval: Duration,
 }
@@ -37,6 +40,8 @@ pub enum Tab {
     HotKeys,
     /// What is wrong.
     Warnings,
+    /// How long requests take and what they store, as the admin listener says.
+    Requests,
 }
 
 /// All tabs in their order.
@@ -46,6 +51,7 @@ pub const TABS: &[(Tab, &str)] = &[
     (Tab::Settings, "Settings"),
     (Tab::HotKeys, "Hot keys"),
     (Tab::Warnings, "Warnings"),
+    (Tab::Requests, "Requests"),
 ];
 
 /// A node and its past.
@@ -53,13 +59,17 @@ pub const TABS: &[(Tab, &str)] = &[
 pub struct Node {
     /// Where it is.
     pub address: Address,
+    /// Whether its admin listener is asked.
+    pub has_admin: bool,
     /// What it said last, or why it did not; `None` before the first look.
     pub last: Option<Result<Sample, Failure>>,
     /// What happened between the last two looks, where that can be told.
     pub rates: Option<Rates>,
     /// The newest last; `history.len() <= HISTORY_MAX`.
     pub history: VecDeque<Point>,
-    /// What is wrong with it.
+    /// What its admin listener said last, or why it did not; `None` where it is not asked.
+    pub inside: Option<Result<Inside, Failure>>,
+    /// What is wrong with it, by its statistics and by its admin listener, the worst first.
     pub findings: Vec<Finding>,
     /// The keys it was asked for, while it is watched.
     pub hot_keys: Option<Seen>,
@@ -84,15 +94,15 @@ pub struct Point {
 
 impl Board {
     /// Nodes nobody has looked at yet.
-    pub fn new(addresses: Vec<Address>, interval: Duration) -> Board {
-        let nodes = addresses.into_iter().map(Node::new).collect();
-        Board { nodes, chosen: 0, tab: Tab::Overview, scrolled: 0, interval }
+    pub fn new(targets: &[Target], interval: Duration) -> Board {
+        let nodes = targets.iter().map(Node::new).collect();
+        Board { nodes, chosen: 0, tab: Tab::Overview, scrolled: 0, prints_hot_keys: false, interval }
     }
 
     /// Takes what came of a look.
     pub fn take(&mut self, update: Update) {
         if let Some(node) = self.nodes.get_mut(update.node) {
-            node.take(update.result);
+            node.take(update.result, update.inside);
         }
     }
 
@@ -128,12 +138,14 @@ impl Board {
 }
 
 impl Node {
-    fn new(address: Address) -> Node {
+    fn new(target: &Target) -> Node {
         Node {
-            address,
+            address: target.address.clone(),
+            has_admin: target.admin.is_some(),
             last: None,
             rates: None,
             history: VecDeque::new(),
+            inside: None,
             findings: Vec::new(),
             hot_keys: None,
             looks: 0,
@@ -145,18 +157,33 @@ impl Node {
         self.last.as_ref()?.as_ref().ok()
     }
 
+    /// What its admin listener said last, if that was not a failure.
+    pub fn inside(&self) -> Option<&Inside> {
+        self.inside.as_ref()?.as_ref().ok()
+    }
+
     /// Why it is down.
     pub fn failure(&self) -> Option<&Failure> {
         self.last.as_ref()?.as_ref().err()
     }
 
-    fn take(&mut self, result: Result<Sample, Failure>) {
+    fn take(&mut self, result: Result<Sample, Failure>, inside: Option<Result<Inside, Failure>>) {
         self.looks += 1;
         self.rates = match (self.sample(), &result) {
             (Some(before), Ok(after)) => Rates::between(before, after),
             _ => None,
         };
         self.findings = result.as_ref().map_or(Vec::new(), |sample| findings(sample, &Limits::default()));
+        match &inside {
+            Some(Ok(inside)) => self.findings.extend(inside.warnings.iter().cloned()),
+            Some(Err(failure)) => {
+                let text = format!("its admin listener does not answer: {failure}");
+                self.findings.push(Finding { level: Level::Warning, text });
+            }
+            None => {}
+        }
+        self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+        self.inside = inside;
         if self.history.len() == HISTORY_MAX {
             self.history.pop_front();
         }
@@ -188,15 +215,18 @@ pub mod testing {
 
     use super::super::super::address::Address;
     use super::super::super::failure::Failure;
+    use super::super::super::inside::testing::inside;
     use super::super::super::sample::testing::sample;
-    use super::super::poll::Update;
+    use super::super::poll::{Target, Update};
     use super::Board;
 
-    /// Three nodes: memcached, slabstash, and one that is down; three looks each.
+    /// Three nodes: memcached, slabstash with its admin listener, and one that is down; three looks each.
     pub fn board() -> Board {
         let addresses = ["127.0.0.1:23111", "[::1]:23112", "unix:/run/cache.sock"];
         let addresses: Vec<Address> = addresses.iter().map(|text| Address::parse(text).expect("an address")).collect();
-        let mut board = Board::new(addresses.clone(), Duration::from_secs(1));
+        let admins = [None, Address::parse("[::1]:9150").ok(), None];
+        let targets = addresses.iter().cloned().zip(admins).map(|(address, admin)| Target { address, admin });
+        let mut board = Board::new(&targets.collect::<Vec<_>>(), Duration::from_secs(1));
         let start = Instant::now();
         for look in 0..3u64 {
             let taken = start + Duration::from_secs(look);
@@ -208,10 +238,11 @@ pub mod testing {
                 ("cmd_set", 2_000 * look),
                 ("evictions", 42_224 + 12 * look),
             ];
-            board.take(Update { node: 0, result: Ok(sample("memcached", taken, &counters)) });
-            board.take(Update { node: 1, result: Ok(sample("slabstash", taken, &counters)) });
+            board.take(Update { node: 0, result: Ok(sample("memcached", taken, &counters)), inside: None });
+            let inside = Some(Ok(inside()));
+            board.take(Update { node: 1, result: Ok(sample("slabstash", taken, &counters)), inside });
             let failure = Failure::Unreachable { address: addresses[2].clone(), cause: "no such file".to_owned() };
-            board.take(Update { node: 2, result: Err(failure) });
+            board.take(Update { node: 2, result: Err(failure), inside: None });
         }
         board
     }
@@ -238,12 +269,32 @@ mod tests {
         let up = board.nodes[0].last.take();
         board.nodes[0].last = board.nodes[2].last.clone();
         let sample = up.and_then(Result::ok).expect("a sample");
-        board.take(Update { node: 0, result: Ok(sample.clone()) });
+        board.take(Update { node: 0, result: Ok(sample.clone()), inside: None });
         assert_eq!(board.nodes[0].rates, None);
         let mut later = sample;
         later.taken += Duration::from_secs(1);
-        board.take(Update { node: 0, result: Ok(later) });
+        board.take(Update { node: 0, result: Ok(later), inside: None });
         assert_eq!(board.nodes[0].rates.map(|rates| rates.operations), Some(0.0));
+    }
+
+    #[test]
+    fn what_the_admin_listener_says_is_found_wrong_too() {
+        let mut board = board();
+        let texts = |board: &Board| -> Vec<(Level, String)> {
+            board.nodes[1].findings.iter().map(|finding| (finding.level, finding.text.clone())).collect()
+        };
+        let found = texts(&board);
+        assert_eq!(found[0], (Level::Critical, "Worker 1 stands.".to_owned()));
+        assert!(
+            found.contains(&(Level::Warning, "Memory is short.".to_owned()))
+                && found.is_sorted_by_key(|one| std::cmp::Reverse(one.0))
+        );
+        let sample = board.nodes[1].sample().expect("it is up").clone();
+        let address = Address::parse("127.0.0.1:9150").expect("an address");
+        board.take(Update { node: 1, result: Ok(sample), inside: Some(Err(Failure::Silent { address })) });
+        assert!(board.nodes[1].inside().is_none() && board.nodes[1].sample().is_some());
+        let text = "its admin listener does not answer: 127.0.0.1:9150: no answer in time".to_owned();
+        assert!(texts(&board).contains(&(Level::Warning, text)));
     }
 
     #[test]
@@ -251,7 +302,7 @@ mod tests {
         let mut board = board();
         for _ in 0..2 * HISTORY_MAX {
             let result = board.nodes[2].last.clone().expect("a look");
-            board.take(Update { node: 2, result });
+            board.take(Update { node: 2, result, inside: None });
         }
         assert_eq!(board.nodes[2].history.len(), HISTORY_MAX);
     }

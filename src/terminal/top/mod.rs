@@ -1,13 +1,14 @@
 //! `slabstash top`: several nodes at a glance, on the whole terminal or once as text.
 //!
 //! [`poll`] asks the nodes, a thread each, so that a node that hangs holds nobody up; [`board`] keeps what they said and
-//! what is looked at; [`view`] draws it, [`plain`] prints it and [`json`] tells it to scripts. This file is the loop: updates and keys in, pictures out.
+//! what is looked at; [`view`] draws it, with [`requests`] for what admin listeners say, [`plain`] prints it and [`json`] tells it to scripts. This file is the loop: updates and keys in, pictures out.
 
 mod board;
 mod columns;
 mod json;
 mod plain;
 mod poll;
+mod requests;
 mod view;
 
 use std::io::{IsTerminal, Write, stdout};
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use self::board::{Board, Tab};
-use self::poll::{Update, Watch};
+use self::poll::{Target, Update, Watch};
 use super::address::Address;
 use super::arguments::{Arguments, Command, Flag};
 use super::connection::Access;
@@ -33,9 +34,12 @@ pub const COMMAND: Command = Command {
         "Shows nodes side by side, and one of them closely: operations, hit ratio and round trip with their history, memory\n\
          by slab class and what is wasted, evictions with the age of the oldest item, connections, settings that differ\n\
          from memcached's defaults, hot keys, warnings. A node that is down is shown as down until it is back.",
-        "Keys: up and down choose a node, left and right or 1 to 5 what is shown of it, page up and down scroll, q quits.\n\
+        "With --admin it asks the nodes' admin listeners (-o admin_listen), too, and shows what their dashboards show: how long\n\
+         requests take by command, sizes and times to live of what is stored, the end of the certificate, the warnings, and\n\
+         hot keys at no further cost to the node. Those listeners speak neither TLS nor a login.",
+        "Keys: up and down choose a node, left and right or 1 to 6 what is shown of it, page up and down scroll, q quits.\n\
          Hot keys are a sample from the node's log of fetches (watch fetchers); the node is watched only while they are\n\
-         shown, since that costs it something.",
+         shown, since that costs it something, and not at all with --admin.",
         "Where the standard output is no terminal, or with --once, it prints two tables and ends. With --json it prints a line\n\
          for each node and interval instead, until it is ended, and with --once the second of each node: a JSON object of\n\
          what the screen shows, in which null is what is not known.",
@@ -50,11 +54,18 @@ pub const COMMAND: Command = Command {
             value: "",
             help: "begin with the hot keys; with --once or --json print them too",
         },
+        Flag {
+            short: Some('a'),
+            name: "admin",
+            value: "ADDRESS",
+            help: "ask admin listeners: host:port or unix:/path once for each node, or one port for all",
+        },
     ],
     exit: &[(0, "the end; with --once: all nodes answered"), (1, "with --once: a node did not answer")],
     examples: &[
         ("slabstash top cache-1 cache-2 cache-3", "three nodes side by side"),
         ("slabstash top --once -i 10 --hot-keys", "what happened within ten seconds, as text"),
+        ("slabstash top --admin 9150 cache-1 cache-2", "with what the nodes' admin listeners know"),
         ("slabstash top --json -i 60 cache-1 cache-2 >> cache.jsonl", "a log to look into later"),
     ],
     run,
@@ -62,6 +73,9 @@ pub const COMMAND: Command = Command {
 
 fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let addresses = Address::parse_all(&arguments.words)?;
+    let admins = Address::parse_admins(&arguments.texts("admin"), &addresses)?;
+    let targets: Vec<Target> =
+        addresses.into_iter().zip(admins).map(|(address, admin)| Target { address, admin }).collect();
     let access = arguments.access()?;
     let seconds = arguments.number("interval", 0.1, 3600.0)?.unwrap_or(1.0);
     let interval = Duration::from_secs_f64(seconds);
@@ -71,10 +85,10 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
     if is_once || form == Form::Lines || !stdout().is_terminal() {
         let is_endless = form == Form::Lines && !is_once;
         let looks_max = if is_endless { u64::MAX } else { LOOKS_FOR_RATES };
-        return print(addresses, access, interval, has_hot_keys, form, looks_max);
+        return print(&targets, &access, interval, has_hot_keys, form, looks_max);
     }
-    let updates = poll::start(&addresses, &access, interval);
-    let mut board = Board::new(addresses, interval);
+    let updates = poll::start(&targets, &access, interval);
+    let mut board = Board::new(&targets, interval);
     if has_hot_keys {
         board.tab = Tab::HotKeys;
     }
@@ -93,19 +107,22 @@ enum Form {
 
 /// Looks an interval apart, and what is to be said about them.
 fn print(
-    addresses: Vec<Address>,
-    access: Access,
+    targets: &[Target],
+    access: &Access,
     interval: Duration,
     has_hot_keys: bool,
     form: Form,
     looks_max: u64,
 ) -> Result<u8, Failure> {
-    let watches: Vec<Watch> = match has_hot_keys {
-        true => addresses.iter().map(|address| Watch::start(address, &access)).collect(),
+    // Who has an admin listener need not be watched.
+    let watch = |target: &Target| target.admin.is_none().then(|| Watch::start(&target.address, access));
+    let watches: Vec<Option<Watch>> = match has_hot_keys {
+        true => targets.iter().map(watch).collect(),
         false => Vec::new(),
     };
-    let updates = poll::start(&addresses, &access, interval);
-    let mut board = Board::new(addresses, interval);
+    let updates = poll::start(targets, access, interval);
+    let mut board = Board::new(targets, interval);
+    board.prints_hot_keys = has_hot_keys;
     let mut out = stdout();
     // A poller sends an update for each look, whatever comes of it.
     while !board.nodes.iter().all(|node| node.looks >= looks_max) {
@@ -113,11 +130,11 @@ fn print(
         let at = update.node;
         board.take(update);
         let node = &mut board.nodes[at];
-        node.hot_keys = watches.get(at).map(Watch::seen);
+        node.hot_keys = watches.get(at).and_then(Option::as_ref).map(Watch::seen);
         // A node that waits for others to be looked at is not told of again.
         let is_due = node.looks == looks_max || looks_max == u64::MAX;
         if form == Form::Lines && is_due {
-            out.write_all(json::line(node, SystemTime::now()).as_bytes()).map_err(Failure::output)?;
+            out.write_all(json::line(node, has_hot_keys, SystemTime::now()).as_bytes()).map_err(Failure::output)?;
         }
     }
     if form == Form::Tables {
@@ -158,7 +175,8 @@ fn draw_until_end(
             is_changed = true;
         }
         // Who looks at hot keys has the chosen node watched, and only that.
-        let wanted = (board.tab == Tab::HotKeys).then_some(board.chosen);
+        let is_wanted = board.tab == Tab::HotKeys && !board.node().has_admin;
+        let wanted = is_wanted.then_some(board.chosen);
         if watch.as_ref().map(|(node, _)| *node) != wanted {
             watch = wanted.map(|node| (node, Watch::start(&board.nodes[node].address, access)));
         }
@@ -200,7 +218,7 @@ fn press(board: &mut Board, code: KeyCode) {
         KeyCode::Left | KeyCode::BackTab => board.turn(-1),
         KeyCode::PageDown => board.scroll(SCROLL_LINES),
         KeyCode::PageUp => board.scroll(-SCROLL_LINES),
-        KeyCode::Char(digit @ '1'..='5') => board.open(digit as usize - '1' as usize),
+        KeyCode::Char(digit @ '1'..='6') => board.open(digit as usize - '1' as usize),
         _ => {}
     }
 }
@@ -222,8 +240,8 @@ mod tests {
 
     #[test]
     fn keys_move_the_board() {
-        let addresses = ["a", "b", "c"].map(|host| Address::parse(host).expect("an address"));
-        let mut board = Board::new(addresses.to_vec(), Duration::from_secs(1));
+        let target = |host| Target { address: Address::parse(host).expect("an address"), admin: None };
+        let mut board = Board::new(&["a", "b", "c"].map(target), Duration::from_secs(1));
         for (code, chosen, tab) in [
             (KeyCode::Down, 1, Tab::Overview),
             (KeyCode::Char('j'), 2, Tab::Overview),
@@ -231,10 +249,12 @@ mod tests {
             (KeyCode::Up, 1, Tab::Overview),
             (KeyCode::Right, 1, Tab::Slabs),
             (KeyCode::Char('5'), 1, Tab::Warnings),
+            (KeyCode::Tab, 1, Tab::Requests),
             (KeyCode::Tab, 1, Tab::Overview),
-            (KeyCode::BackTab, 1, Tab::Warnings),
+            (KeyCode::BackTab, 1, Tab::Requests),
             (KeyCode::Char('4'), 1, Tab::HotKeys),
-            (KeyCode::Char('6'), 1, Tab::HotKeys),
+            (KeyCode::Char('7'), 1, Tab::HotKeys),
+            (KeyCode::Char('6'), 1, Tab::Requests),
         ] {
             press(&mut board, code);
             assert_eq!((board.chosen, board.tab), (chosen, tab), "{code:?}");

@@ -1,8 +1,9 @@
-//! The board as text, for pipes and logs: a table of nodes, one of what is wrong, one of hot keys.
+//! The board as text, for pipes and logs: a table of nodes, one of what is wrong, what admin listeners say, hot keys.
 
 use super::super::text::{percent, printable};
 use super::board::{Board, Node};
 use super::columns::COLUMNS;
+use super::requests;
 
 /// The whole text.
 pub fn text(board: &Board) -> String {
@@ -26,6 +27,16 @@ pub fn text(board: &Board) -> String {
         }
         for finding in &node.findings {
             text.push_str(&format!("{} - {address}: {}\n", finding.level.word(), finding.text));
+        }
+    }
+    for (node, address) in board.nodes.iter().zip(&addresses) {
+        let Some(inside) = node.inside() else { continue };
+        text.push_str(&format!("requests of {address}\n"));
+        let lines = [requests::latencies(inside), requests::sizes(inside), requests::times(inside)];
+        lines.iter().flatten().for_each(|line| text.push_str(&format!("{line}\n")));
+        if board.prints_hot_keys {
+            text.push_str(&format!("hot keys of {address}\n"));
+            requests::hot_key_lines(inside).iter().for_each(|line| text.push_str(&format!("{line}\n")));
         }
     }
     for (node, address) in board.nodes.iter().zip(&addresses) {
@@ -85,5 +96,19 @@ mod tests {
         }
         board.nodes[0].hot_keys = Some(seen);
         assert!(text(&board).ends_with("hot keys of 127.0.0.1:23111\n  75.0% a b\n  25.0% c\n"));
+    }
+
+    #[test]
+    fn what_the_admin_listener_says_follows() {
+        let mut board = board();
+        let end = "  75.0%  up to 64 B\n  25.0%  up to 128 B\ntimes to live\n  12.5%  up to 1m00s\n   2.5%  longer\n  85.0%  without an end\n";
+        let text_without = text(&board);
+        assert!(
+            text_without.contains("\nrequests of [::1]:23112\ncommand ") && text_without.ends_with(end),
+            "{text_without}"
+        );
+        board.prints_hot_keys = true;
+        let hot = "hot keys of [::1]:23112\n  25.0%      812.5/s  #77aa\n   1.0%        8.0/s  user:1\n";
+        assert!(text(&board).ends_with(hot), "{}", text(&board));
     }
 }

@@ -1,4 +1,4 @@
-//! Asking the nodes, off the thread that draws.
+//! Asking the nodes, and the admin listeners of those that have one, off the thread that draws.
 //!
 //! A poller keeps one connection and makes a new one after every failure, so a node that dies is down at the next look and
 //! up again at the look after it is back. Threads end with the process, or when nobody takes their updates any more.
@@ -11,6 +11,7 @@ use super::super::address::Address;
 use super::super::connection::{Access, Connection};
 use super::super::failure::Failure;
 use super::super::hot_keys::HotKeys;
+use super::super::inside::Inside;
 use super::super::sample::Sample;
 use crate::base::sync::{Arc, AtomicBool, Mutex, Ordering};
 
@@ -21,27 +22,41 @@ pub struct Update {
     pub node: usize,
     /// What it said, or why not.
     pub result: Result<Sample, Failure>,
+    /// What its admin listener said, if it was asked.
+    pub inside: Option<Result<Inside, Failure>>,
+}
+
+/// A node to look at.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where it is.
+    pub address: Address,
+    /// Where its admin listener is.
+    pub admin: Option<Address>,
 }
 
 /// Begins to look at nodes; there is an update for each node and look.
-pub fn start(addresses: &[Address], access: &Access, interval: Duration) -> Receiver<Update> {
+pub fn start(targets: &[Target], access: &Access, interval: Duration) -> Receiver<Update> {
     let (sender, receiver) = channel();
-    for (node, address) in addresses.iter().enumerate() {
-        let (address, access, sender) = (address.clone(), access.clone(), sender.clone());
-        thread::spawn(move || poll(node, &address, &access, interval, &sender));
+    for (node, target) in targets.iter().enumerate() {
+        let (target, access, sender) = (target.clone(), access.clone(), sender.clone());
+        thread::spawn(move || poll(node, &target, &access, interval, &sender));
     }
     receiver
 }
 
-fn poll(node: usize, address: &Address, access: &Access, interval: Duration, sender: &Sender<Update>) {
+fn poll(node: usize, target: &Target, access: &Access, interval: Duration, sender: &Sender<Update>) {
     let mut connection = None;
     let mut next = Instant::now();
     loop {
-        let result = look(&mut connection, address, access);
+        let result = look(&mut connection, &target.address, access);
+        // A node that is down has no listener either.
+        let admin = target.admin.as_ref().filter(|_| result.is_ok());
+        let inside = admin.map(|admin| Inside::take(admin, access.timeout));
         if result.is_err() {
             connection = None;
         }
-        if sender.send(Update { node, result }).is_err() {
+        if sender.send(Update { node, result, inside }).is_err() {
             return;
         }
         // A look that took longer than the interval is not made up for.

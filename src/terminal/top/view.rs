@@ -1,4 +1,4 @@
-//! The board as a picture: the nodes in a table, and below it one of them in five ways.
+//! The board as a picture: the nodes in a table, and below it one of them in six ways.
 
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
@@ -13,6 +13,7 @@ use super::super::text::{bytes, count, latency, percent, printable, seconds};
 use super::board::{Board, Node, Point, TABS, Tab};
 use super::columns::{fitting, hit_ratio, rate};
 use super::plain::{HOT_KEYS, state};
+use super::requests;
 
 /// Draws everything.
 pub fn draw(frame: &mut Frame, board: &Board) {
@@ -37,10 +38,11 @@ pub fn draw(frame: &mut Frame, board: &Board) {
         (_, None, None) => frame.render_widget(Paragraph::new("asking ..."), body),
         (Tab::Overview, sample, failure) => draw_overview(frame, node, sample, failure.map(ToString::to_string), body),
         (_, _, Some(failure)) => frame.render_widget(Paragraph::new(failure.to_string().red()), body),
+        (Tab::Requests, Some(_), _) => requests::draw(frame, node, body),
         (Tab::Slabs, Some(sample), _) => draw_slabs(frame, board, sample, body),
         (Tab::Settings, Some(sample), _) => draw_settings(frame, board, sample, body),
     }
-    let help = " q quit   up/down node   left/right or 1-5 view   page up/down scroll";
+    let help = " q quit   up/down node   left/right or 1-6 view   page up/down scroll";
     frame.render_widget(Paragraph::new(help).style(Style::new().dim()), keys);
 }
 
@@ -255,7 +257,9 @@ fn draw_settings(frame: &mut Frame, board: &Board, sample: &Sample, area: Rect) 
 
 fn draw_hot_keys(frame: &mut Frame, node: &Node, area: Rect) {
     let mut lines = Vec::new();
-    if let Some(seen) = &node.hot_keys {
+    if node.has_admin {
+        lines = requests::hot_keys(node);
+    } else if let Some(seen) = &node.hot_keys {
         let top = seen.keys.top(HOT_KEYS);
         if top.is_empty() && seen.failure.is_none() {
             lines.push(Line::raw(if seen.is_watched { "no fetches seen yet" } else { "watching ..." }));
@@ -368,8 +372,34 @@ mod tests {
         board.open(4);
         check(
             &board,
-            &["127.0.0.1:23111: slab class", "unix:/run/cache.sock: cannot connect: no such file", "Warnings ("],
+            &[
+                "[::1]:23112: Worker 1 stands.",
+                "127.0.0.1:23111: slab class",
+                "unix:/run/cache.sock: cannot connect: no such file",
+                "Warnings (",
+            ],
         );
+    }
+
+    #[test]
+    fn what_the_admin_listener_knows_has_its_view() {
+        let mut board = board();
+        board.open(5);
+        check(&board, &["6 Requests", "--admin tells top where"]);
+        board.choose(1);
+        check(
+            &board,
+            &[
+                "get            880.0k    20.0k     8 us   112 us",
+                "in the last 87 seconds",
+                "a certificate ends in 6.5 days",
+                "75.0%  up to 64 B",
+                "85.0%  without an end",
+                "2.5%  longer",
+            ],
+        );
+        board.open(3);
+        check(&board, &["25.0%", "812.5/s  #77aa", "8.0/s  user:1"]);
     }
 
     #[test]
