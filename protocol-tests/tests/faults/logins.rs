@@ -1,11 +1,12 @@
 //! Those who are not logged in: floods of logins, and clients that ask and never read. (redis grew without limit for those,
 //! CVE-2025-21605: its limits of output began at the login.)
 
+use std::io::{Read, Write};
 use std::thread;
 
 use protocol_tests::daemon::{Daemon, Plan};
 
-use crate::{Client, assert_unharmed, cost_of_an_answer, resident, wait_for_rest, wait_until};
+use crate::{Client, assert_unharmed, cost_of_an_answer, processor_nanoseconds, resident, wait_for_rest, wait_until};
 
 #[test]
 fn who_is_not_logged_in_and_never_reads_waits() {
@@ -78,6 +79,63 @@ fn a_flood_of_logins_is_refused() {
     assert!(grown < 8 << 20, "{grown} bytes more");
     let lines = daemon.errors().lines().count();
     assert!(lines < 500, "{lines} lines in the log");
+}
+
+/// memcached compared passwords up to the first byte that differs, and names up to the first that fits (CVE-2026-47783): the
+/// time of an answer told how far a guess was right. Here it is made as large as it gets, by a thousand users whose lines
+/// begin alike: whoever is meant, and wherever a guess goes wrong, the daemon's processor time is the same.
+#[test]
+fn a_refusal_takes_as_long_whoever_is_meant() {
+    let Some(mut plan) = Plan::new() else { return };
+    let (name, password) = ("n".repeat(90) + "@realm", "p".repeat(110));
+    let users: String = (0..1000).map(|number| format!("{name}{number:03}:{password}{number:03}\n")).collect();
+    plan.command.env("MEMCACHED_SASL_PWDB", plan.folder.join("users"));
+    let plan = plan.file("users", &users).options("-l 127.0.0.1 -p {port} -t 1 -m 64 -S");
+    let daemon = plan.start();
+    let guesses = [
+        ("nobody of that name", format!("x{}000\0{password}000", &name[1..])),
+        ("a name that is nearly right", format!("{name}99x\0{password}999")),
+        ("the first user, the last byte wrong", format!("{name}000\0{password}00x")),
+        ("the last user, the last byte wrong", format!("{name}999\0{password}99x")),
+        ("the first user, the first byte wrong", format!("{name}000\0x{}000", &password[1..])),
+        ("the last user, the first byte wrong", format!("{name}999\0x{}999", &password[1..])),
+        ("another's password", format!("{name}000\0{password}999")),
+        ("a short name and password", "n@realm\0p".to_owned()),
+    ];
+    for number in ["000", "999"] {
+        assert_eq!(login(&mut Client::new(&daemon), &format!("{name}{number}\0{password}{number}")), 0);
+    }
+    let mut client = Client::new(&daemon);
+    let mut costs = vec![u64::MAX; guesses.len()];
+    for _ in 0..10 {
+        for ((what, guess), least) in guesses.iter().zip(&mut costs) {
+            let before = processor_nanoseconds(&daemon);
+            for _ in 0..10 {
+                assert_eq!(login(&mut client, guess), 0x20, "{what}");
+            }
+            *least = (*least).min((processor_nanoseconds(&daemon) - before) / 10);
+        }
+    }
+    for ((what, _), cost) in guesses.iter().zip(&costs) {
+        println!("{cost} ns: {what}");
+    }
+    let (least, most) = (costs.iter().min().unwrap(), costs.iter().max().unwrap());
+    assert!(most * 10 < least * 13, "{costs:?} ns");
+}
+
+/// Logs in by `PLAIN`, with user, zero and password; the status of the answer.
+fn login(client: &mut Client, claim: &str) -> u16 {
+    let body = format!("PLAIN\0{claim}");
+    let mut packet = vec![0x80, 0x21, 0, 5, 0, 0, 0, 0];
+    packet.extend((body.len() as u32).to_be_bytes());
+    packet.resize(24, 0);
+    packet.extend(body.bytes());
+    client.stream.write_all(&packet).unwrap();
+    let mut head = [0; 24];
+    client.stream.read_exact(&mut head).unwrap();
+    let mut rest = vec![0; u32::from_be_bytes([head[8], head[9], head[10], head[11]]) as usize];
+    client.stream.read_exact(&mut rest).unwrap();
+    u16::from_be_bytes([head[6], head[7]])
 }
 
 fn with_users() -> Option<Daemon> {

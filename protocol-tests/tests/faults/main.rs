@@ -4,6 +4,7 @@
 //! `privileges.rs`, what a service manager does in `service_manager.rs`, wrong input in `hostile.rs` and `cases/hostile`.
 
 mod clients;
+mod clock;
 mod growth;
 mod load;
 mod logins;
