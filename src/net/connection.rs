@@ -260,7 +260,11 @@ impl Connection {
         }
         let step = self.step(token, output, tools);
         match step {
-            _ if output.is_torn() => return Verdict::Close(CloseReason::Error),
+            _ if output.is_torn() => {
+                // Empty or not, it goes to others.
+                output.clear();
+                return Verdict::Close(CloseReason::Error);
+            }
             Step::Abort(reason) => return Verdict::Close(reason),
             Step::Close(reason) => self.closing = Some(reason),
             Step::Again { may_defer: true }

@@ -3,6 +3,7 @@
 //! What is tried elsewhere is not tried again: TLS in `tls.rs`, files of a restart in `restart.rs`, rights in
 //! `privileges.rs`, what a service manager does in `service_manager.rs`, wrong input in `hostile.rs` and `cases/hostile`.
 
+mod allocation;
 mod clients;
 mod clock;
 mod growth;
