@@ -132,9 +132,9 @@ impl PrefixTable {
         let prefixes = self.prefixes.lock();
         let commands = |counts: &Counts| counts.gets + counts.sets + counts.deletes;
         // The busiest so far, in order: no list of all is made.
-        let mut rows: Vec<(&Box<[u8]>, &Counts)> = Vec::new();
-        for row in prefixes.iter() {
-            let is_busier = |other: &(&Box<[u8]>, &Counts)| {
+        let mut rows: Vec<(&[u8], &Counts)> = Vec::new();
+        for row in prefixes.iter().map(|(prefix, counts)| (&**prefix, counts)) {
+            let is_busier = |other: &(&[u8], &Counts)| {
                 commands(other.1).cmp(&commands(row.1)).then_with(|| row.0.cmp(other.0)).is_gt()
             };
             let place = rows.partition_point(is_busier);
