@@ -10,6 +10,7 @@ use crate::base::key::uri_encode;
 use crate::protocol::text::base64;
 use crate::store::{DumpCursor, ItemView};
 
+use super::listing::{make_room_or_tear, reserve_or_tear};
 use super::output::{LINES_BYTES_MAX, Output};
 use super::service::Context;
 
@@ -35,6 +36,8 @@ pub struct Dump {
 
 /// Items asked for in one visit to the store.
 const VISIT_ITEMS_MAX: usize = 64;
+/// Memory made sure of for what they are listed as: each has a key of 250 bytes, of which three may be made of one.
+const VISIT_BYTES: usize = VISIT_ITEMS_MAX * 1024;
 /// Visits to the store in one step; bounds a step through empty regions.
 const STEP_VISITS_MAX: usize = 32;
 
@@ -63,8 +66,11 @@ impl Dump {
             if output.pending() >= LINES_BYTES_MAX {
                 return false;
             }
-            let out = output.bytes();
             let store = &context.service.store;
+            if !make_room_or_tear(VISIT_BYTES, output, store) {
+                return true;
+            }
+            let out = output.bytes();
             self.cursor = store.dump(cursor, self.classes, VISIT_ITEMS_MAX, now, &mut |item| match format {
                 Format::Metadata => write_metadata(item, context, out),
                 Format::MetaGets => write_meta_get(item, out),
@@ -105,20 +111,24 @@ fn write_meta_get(item: &ItemView<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Memory made sure of for a line: a key, two numbers and words.
+const CACHEDUMP_LINE_BYTES: usize = 512;
+
 /// Most bytes of a `stats cachedump` reply, `END` included.
 const CACHEDUMP_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// `stats cachedump`: the items of one class' COLD segment from the newest on, `limit` at most (0 is all that fit).
 /// Keys that were given in base64 are left out.
 pub fn cachedump(class: u8, limit: u32, output: &mut Output, context: &Context<'_>) {
-    let out = output.bytes();
-    let (start, now) = (out.len(), context.now);
+    let (start, now) = (output.bytes().len(), context.now);
     let mut shown = 0;
-    context
-        .service
-        .store
-        .cachedump(class, now, &mut |item| write_cachedump_line(item, context, start, &mut shown, limit, out));
-    out.extend_from_slice(b"END\r\n");
+    context.service.store.cachedump(class, now, &mut |item| {
+        reserve_or_tear(CACHEDUMP_LINE_BYTES, output)
+            && write_cachedump_line(item, context, start, &mut shown, limit, output.bytes())
+    });
+    if reserve_or_tear(b"END\r\n".len(), output) {
+        output.push(b"END\r\n");
+    }
 }
 
 /// Writes one line; false when no further line is wanted.

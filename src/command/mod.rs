@@ -37,6 +37,7 @@ pub mod watch;
 mod arithmetic;
 mod batch;
 mod join;
+mod listing;
 mod lookahead;
 mod removal;
 mod retrieval;

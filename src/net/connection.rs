@@ -245,7 +245,11 @@ impl Connection {
         }
         let step = self.step(token, output, tools);
         match step {
-            _ if output.is_torn() => return Verdict::Close(CloseReason::Error),
+            _ if output.is_torn() => {
+                // Empty or not, it goes to others.
+                output.clear();
+                return Verdict::Close(CloseReason::Error);
+            }
             Step::Wait | Step::Again { may_defer: false } => {}
             Step::Again { may_defer: true } => {
                 if self.deferrals < DEFERRALS_MAX && output.pending() < DEFERRED_BYTES_MAX {

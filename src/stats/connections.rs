@@ -156,11 +156,16 @@ impl ConnectionTable {
         }
     }
 
-    /// All entries, sorted by descriptor.
-    pub fn list(&self) -> Vec<Arc<ConnectionEntry>> {
-        let mut list: Vec<_> = self.entries.lock().iter().map(|(_, entry)| Arc::clone(entry)).collect();
-        list.sort_by_key(|entry| entry.descriptor);
-        list
+    /// All entries, sorted by descriptor; `None` when the system gives no memory for so many.
+    pub fn list(&self) -> Option<Vec<Arc<ConnectionEntry>>> {
+        let entries = self.entries.lock();
+        let mut list = Vec::new();
+        list.try_reserve_exact(entries.len()).ok()?;
+        list.extend(entries.iter().map(|(_, entry)| Arc::clone(entry)));
+        drop(entries);
+        // In place: the stable sort would ask for memory.
+        list.sort_unstable_by_key(|entry| entry.descriptor);
+        Some(list)
     }
 }
 
@@ -174,7 +179,7 @@ mod tests {
 
     #[track_caller]
     fn check(table: &ConnectionTable, descriptors: &[i32]) {
-        let listed: Vec<i32> = table.list().iter().map(|entry| entry.descriptor).collect();
+        let listed: Vec<i32> = table.list().expect("memory").iter().map(|entry| entry.descriptor).collect();
         assert_eq!(listed, descriptors);
         assert_eq!(table.count(), descriptors.len());
     }
@@ -233,10 +238,10 @@ mod models {
                 other.close(&first);
             });
             let third = open(&table, 3);
-            let listed = table.list();
+            let listed = table.list().expect("memory");
             assert!(listed.iter().any(|entry| Arc::ptr_eq(entry, &third)));
             other.join().expect("no panic");
-            let descriptors: Vec<i32> = table.list().iter().map(|entry| entry.descriptor).collect();
+            let descriptors: Vec<i32> = table.list().expect("memory").iter().map(|entry| entry.descriptor).collect();
             assert_eq!((&descriptors[..], table.count()), (&[2, 3][..], 2));
             assert_eq!(table.total.load(Ordering::Relaxed), 3);
             assert!((2..=3).contains(&table.structures.load(Ordering::Relaxed)));

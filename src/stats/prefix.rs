@@ -7,7 +7,7 @@
 //! Beside it are the counts from samples ([`SampledPrefixes`]), which are on wherever requests are sampled; a few hundred
 //! times a second a worker takes their lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, TryReserveError};
 use std::io::Write;
 
 use crate::base::sync::{AtomicBool, Mutex, Ordering};
@@ -16,6 +16,9 @@ use super::sampled_prefixes::{PrefixUse, SampledPrefixes, SampledRows};
 
 /// Most prefixes counted (memcached's `MAX_PREFIX_COUNT`).
 pub const PREFIXES_MAX: usize = 65536;
+
+/// Bytes of a line of the dump beside its prefix, at most: words and four numbers of up to twenty digits.
+const COUNTS_BYTES: usize = 112;
 
 /// The table of prefixes.
 #[derive(Debug)]
@@ -107,7 +110,7 @@ impl PrefixTable {
         let mut prefixes = self.prefixes.lock();
         if let Some(counts) = prefixes.get_mut(prefix) {
             count(counts);
-        } else if prefixes.len() < PREFIXES_MAX {
+        } else if prefixes.len() < PREFIXES_MAX && prefixes.try_reserve(1).is_ok() {
             count(prefixes.entry(prefix.into()).or_default());
         }
     }
@@ -119,9 +122,12 @@ impl PrefixTable {
         (rest.first() == Some(&self.delimiter)).then_some(prefix)
     }
 
-    /// Appends one `PREFIX` line per prefix, in no order, and `END`.
-    pub fn dump(&self, out: &mut Vec<u8>) {
-        for (prefix, counts) in &*self.prefixes.lock() {
+    /// Appends one `PREFIX` line per prefix, in no order, and `END`; nothing when there is no memory for all of it.
+    pub fn dump(&self, out: &mut Vec<u8>) -> Result<(), TryReserveError> {
+        let prefixes = self.prefixes.lock();
+        let bytes: usize = prefixes.keys().map(|prefix| prefix.len() + COUNTS_BYTES).sum();
+        out.try_reserve(bytes + b"END\r\n".len())?;
+        for (prefix, counts) in &*prefixes {
             out.extend_from_slice(b"PREFIX ");
             out.extend_from_slice(prefix);
             // Writing to a vector does not fail.
@@ -129,16 +135,26 @@ impl PrefixTable {
                 write!(out, " get {} hit {} set {} del {}\r\n", counts.gets, counts.hits, counts.sets, counts.deletes);
         }
         out.extend_from_slice(b"END\r\n");
+        Ok(())
     }
 
     /// The `count` prefixes with the most commands, the busiest first.
     pub fn busiest(&self, count: usize) -> Vec<PrefixRow> {
         let prefixes = self.prefixes.lock();
-        let mut rows: Vec<_> = prefixes.iter().collect();
         let commands = |counts: &Counts| counts.gets + counts.sets + counts.deletes;
-        rows.sort_by(|one, other| commands(other.1).cmp(&commands(one.1)).then_with(|| one.0.cmp(other.0)));
-        let shown = rows.into_iter().take(count);
-        shown
+        // The busiest so far, in order: no list of all is made.
+        let mut rows: Vec<(&[u8], &Counts)> = Vec::new();
+        for row in prefixes.iter().map(|(prefix, counts)| (&**prefix, counts)) {
+            let is_busier = |other: &(&[u8], &Counts)| {
+                commands(other.1).cmp(&commands(row.1)).then_with(|| row.0.cmp(other.0)).is_gt()
+            };
+            let place = rows.partition_point(is_busier);
+            if place < count {
+                rows.truncate(count - 1);
+                rows.insert(place, row);
+            }
+        }
+        rows.into_iter()
             .map(|(prefix, counts)| PrefixRow {
                 prefix: prefix.to_vec(),
                 gets: counts.gets,
@@ -187,7 +203,7 @@ mod tests {
 
     fn dump(table: &PrefixTable) -> String {
         let mut out = Vec::new();
-        table.dump(&mut out);
+        table.dump(&mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -1,13 +1,18 @@
 //! Descriptors that run out, and clients that idle, trickle, reset, and never read.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use protocol_tests::daemon::{Plan, TIMEOUT};
+use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::{
-    Client, PATIENCE, descriptors, limit, processor_time, resident, slowest_answer, start, wait_for_rest, wait_until,
+    Client, PATIENCE, assert_unharmed, cost_of_an_answer, descriptors, limit, processor_time, resident, slowest_answer,
+    start, wait_for_rest, wait_until,
 };
 
 /// The loop is edge-triggered: a listener left before `EAGAIN` is not reported again, and one that is tried on and on
@@ -46,7 +51,7 @@ fn ten_thousand_idle_connections_cost_little() {
     let Some(daemon) = start("-c 11000 -b 4096") else { return };
     let mut other = Client::new(&daemon);
     other.ask(b"mn\r\n", "MN\r\n");
-    let before = resident(&daemon);
+    let (before, cost) = (resident(&daemon), cost_of_an_answer(&daemon, &mut other));
     let mut idle: Vec<Client> = Vec::new();
     for _ in 0..count {
         let mut client = Client::new(&daemon);
@@ -63,7 +68,7 @@ fn ten_thousand_idle_connections_cost_little() {
     let time = processor_time(&daemon);
     thread::sleep(Duration::from_secs(1));
     assert!(processor_time(&daemon) - time <= 2, "idle connections take time");
-    assert!(slowest_answer(&mut other, 200) < PATIENCE);
+    assert_unharmed(&daemon, &mut other, cost);
     idle.into_iter().for_each(Client::reset);
     wait_until("the connections to go", || other.stat("curr_connections") as usize == 1 + LISTENERS);
 }
@@ -75,7 +80,7 @@ fn pipelines_that_are_never_read_wait() {
     let mut other = Client::new(&daemon);
     other.set("large", 900_000);
     other.set("small", 12_000);
-    let before = resident(&daemon);
+    let (before, cost) = (resident(&daemon), cost_of_an_answer(&daemon, &mut other));
     let requests =
         [b"get large\r\n".repeat(1000), b"get small small small small small small\r\n".repeat(1000)].concat();
     let mut readers: Vec<Client> = (0..50).map(|_| Client::new(&daemon).narrow()).collect();
@@ -83,7 +88,7 @@ fn pipelines_that_are_never_read_wait() {
         reader.push(&requests);
     }
     wait_for_rest(&daemon);
-    assert!(slowest_answer(&mut other, 100) < PATIENCE);
+    assert_unharmed(&daemon, &mut other, cost);
     let grown = resident(&daemon).saturating_sub(before);
     println!("{} KiB for 50 clients that do not read", grown >> 10);
     assert!(grown < 50 * 700_000, "{grown} bytes more");
@@ -95,12 +100,73 @@ fn pipelines_that_are_never_read_wait() {
     assert!(resident(&daemon) < before + (8 << 20), "memory is not given back");
 }
 
+/// What is to be sent goes out in pieces of any size: the client's window is tiny, it reads a little at a time, and over a
+/// Unix socket the server's buffer is small too. Values are of all kinds: copied, in chunks, and sent from where they lie.
+#[test]
+fn replies_sent_in_many_pieces_are_whole() {
+    let Some(plan) = Plan::new() else { return };
+    let daemon = plan.options("-l 127.0.0.1 -p {port} -t 2 -s {folder}/socket -m 64").start();
+    let mut other = Client::new(&daemon);
+    let sizes = [1, 100, 5000, 11_999, 16_384, 40_000, 65_537, 300_000, 900_000];
+    let values =
+        sizes.map(|size| (0..size).map(|at: usize| b'a' + (at * 7 % 26 + at / 26 % 3) as u8).collect::<Vec<u8>>());
+    for (size, value) in sizes.iter().zip(&values) {
+        let request = [format!("set value{size} 0 0 {size}\r\n").as_bytes(), value, b"\r\n"].concat();
+        assert_eq!(other.ask(&request, "\r\n"), "STORED\r\n");
+    }
+    let (mut requests, mut expected) = (String::new(), Vec::new());
+    for round in 0..8 {
+        for first in 0..sizes.len() {
+            // A multiget of three, and a pipeline's worth of single ones.
+            let chosen = [first, (first + round) % sizes.len(), (first * 2 + 1) % sizes.len()];
+            requests.push_str("get");
+            for which in chosen {
+                requests.push_str(&format!(" value{}", sizes[which]));
+                expected.extend(format!("VALUE value{0} 0 {0}\r\n", sizes[which]).bytes());
+                expected.extend(&values[which]);
+                expected.extend(b"\r\n");
+            }
+            requests.push_str("\r\nget nothing\r\n");
+            expected.extend(b"END\r\nEND\r\n");
+        }
+    }
+    let tcp = narrow_from_the_start(daemon.port);
+    check_pieces(&mut other, tcp, &requests, &expected);
+    let local = UnixStream::connect(daemon.folder.join("socket")).unwrap();
+    check_pieces(&mut other, local, &requests, &expected);
+}
+
+/// Asks, waits until the server cannot send on, and reads in pieces.
+#[track_caller]
+fn check_pieces(other: &mut Client, mut stream: impl Read + Write, requests: &str, expected: &[u8]) {
+    stream.write_all(requests.as_bytes()).unwrap();
+    wait_until("a reply that is not taken", || other.ask(b"stats conns\r\n", "\r\nEND\r\n").contains("conn_mwrite"));
+    let (mut at, mut buffer, mut piece) = (0, vec![0; 8192], 1);
+    while at < expected.len() {
+        piece = piece * 5 % 8191 + 1;
+        let count = stream.read(&mut buffer[..piece]).unwrap();
+        assert!(count > 0, "closed after {at} of {} bytes", expected.len());
+        assert!(expected[at..].starts_with(&buffer[..count]), "other bytes at {at}");
+        at += count;
+    }
+}
+
+/// A connection whose window is as small as the system allows, before the server sends anything.
+fn narrow_from_the_start(port: u16) -> TcpStream {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1).unwrap();
+    rustix::net::connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream
+}
+
 /// Slowloris: unfinished commands and values, a byte at a time.
 #[test]
 fn who_trickles_keeps_nobody_waiting() {
     let Some(daemon) = start("-m 64") else { return };
     let mut other = Client::new(&daemon);
-    let before = resident(&daemon);
+    let (before, cost) = (resident(&daemon), cost_of_an_answer(&daemon, &mut other));
     let pieces =
         [&b"set slow 0 0 100\r\nx"[..], b"get slo", b"set slow 0 0 60000\r\nxxx", b"mg slow ", b"\x80\x01\x00\x04\x08"];
     let mut slow: Vec<Client> = (0..500).map(|_| Client::new(&daemon)).collect();
@@ -113,6 +179,8 @@ fn who_trickles_keeps_nobody_waiting() {
             client.push(b"x");
         }
     }
+    wait_for_rest(&daemon);
+    assert_unharmed(&daemon, &mut other, cost);
     assert!(!other.has("slow"));
     // Of 60,000 bytes each, the chunks of a hundred values on their way in.
     let grown = resident(&daemon).saturating_sub(before);

@@ -3,10 +3,12 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use protocol_tests::daemon::Plan;
+use protocol_tests::daemon::{Plan, TIMEOUT};
 
 use crate::{Client, PATIENCE, set, slowest_answer, start, wait_until};
 
@@ -19,44 +21,84 @@ fn signals_under_load_end_it_at_once() {
         first.set("key", 1000);
         let _idle: Vec<Client> = (0..50).map(|_| Client::new(&daemon)).collect();
         let port = daemon.port;
-        let clients: Vec<_> = (0..4).map(|_| thread::spawn(move || ask_until_closed(port))).collect();
-        thread::sleep(Duration::from_millis(50));
+        let (flooded, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let flood: Vec<_> = (0..2)
+            .map(|_| {
+                let flooded = Arc::clone(&flooded);
+                thread::spawn(move || ask_until_closed(port, &flooded))
+            })
+            .collect();
+        let patient: Vec<_> = (0..4)
+            .map(|_| {
+                let answered = Arc::clone(&answered);
+                thread::spawn(move || ask_and_wait_until_closed(port, &answered))
+            })
+            .collect();
+        wait_until("load", || answered.load(Ordering::Relaxed).min(flooded.load(Ordering::Relaxed)) > 1000);
         let begun = Instant::now();
         daemon.signal(signal);
         assert_eq!(daemon.wait(), Some(0), "{signal}: {}", daemon.errors());
         assert!(begun.elapsed() < PATIENCE, "{signal}: {:?}", begun.elapsed());
-        let answered: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
-        assert!(answered > 0);
+        flood.into_iter().chain(patient).for_each(|client| client.join().unwrap());
     }
 }
 
-/// Asks by pipelines until the server is gone. What came consists of whole replies; returns how many.
-fn ask_until_closed(port: u16) -> usize {
+/// Asks by pipelines until the server is gone. What came consists of whole replies.
+fn ask_until_closed(port: u16, answered: &AtomicUsize) {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     let mut reader = stream.try_clone().unwrap();
     let writer = thread::spawn(move || while stream.write_all(&b"get key\r\n".repeat(50)).is_ok() {});
     let (mut received, mut buffer) = (Vec::new(), vec![0; 256 * 1024]);
-    let reply = [b"VALUE key 0 1000\r\n".to_vec(), vec![b'v'; 1000], b"\r\nEND\r\n".to_vec()].concat();
-    let mut answered = 0;
-    // A reset takes the end of what was sent with it, so only an orderly end shows whether a reply was cut.
-    let is_orderly = loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => break true,
-            Ok(count) => received.extend_from_slice(&buffer[..count]),
-            Err(_) => break false,
-        }
+    let reply = reply();
+    // Requests are on their way at the end, so the system answers them by a reset, which takes the last of what was sent with
+    // it. (Whether it does cannot be told here: the writer may be the one who sees the reset, and then the reader sees an
+    // orderly end.) Whether replies are cut, those show who wait for theirs.
+    while let Ok(count @ 1..) = reader.read(&mut buffer) {
+        received.extend_from_slice(&buffer[..count]);
         let whole = received.len() / reply.len();
-        answered += whole;
+        answered.fetch_add(whole, Ordering::Relaxed);
         assert!(received.chunks_exact(reply.len()).all(|other| other == reply), "a reply is damaged");
         received.drain(..whole * reply.len());
-    };
-    assert!(received.is_empty() || !is_orderly, "a reply was cut after {} bytes", received.len());
+    }
+    assert!(reply.starts_with(&received), "the last reply is damaged");
     drop(reader);
     writer.join().unwrap();
-    answered
 }
 
-/// The port and the file of the socket are there again at once, and the cache is empty.
+/// Asks by pipelines of fifty, and for more when all replies are there, until the server is gone. However that ends, by a
+/// reset too, no reply is cut: all that was sent was read by the server, or nothing of it.
+fn ask_and_wait_until_closed(port: u16, answered: &AtomicUsize) {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut buffer = vec![0; 256 * 1024];
+    let reply = reply();
+    loop {
+        let mut received = Vec::new();
+        let mut is_open = stream.write_all(&b"get key\r\n".repeat(50)).is_ok();
+        while is_open && received.len() < 50 * reply.len() {
+            match stream.read(&mut buffer) {
+                Ok(count) if count > 0 => received.extend_from_slice(&buffer[..count]),
+                _ => is_open = false,
+            }
+        }
+        assert!(received.chunks(reply.len()).all(|other| other == reply), "a reply was cut, or is damaged");
+        // What was received before the signal is answered.
+        let count = received.len() / reply.len();
+        assert!(count == 0 || count == 50, "{count} of 50 requests that came together are answered");
+        answered.fetch_add(count, Ordering::Relaxed);
+        if !is_open {
+            return;
+        }
+    }
+}
+
+/// What `get key` is answered by.
+fn reply() -> Vec<u8> {
+    [b"VALUE key 0 1000\r\n".to_vec(), vec![b'v'; 1000], b"\r\nEND\r\n".to_vec()].concat()
+}
+
+/// The port and the file of the socket are there again at once, and the cache is empty. Clients ask all the while: they
+/// see resets and misses, and no value of an earlier life.
 #[test]
 fn a_killed_server_is_replaced_at_once() {
     let Some(plan) = Plan::new() else { return };
@@ -64,12 +106,24 @@ fn a_killed_server_is_replaced_at_once() {
     let socket = folder.join("socket");
     // The folder of the socket outlives the daemons.
     let keeper = plan;
-    for _ in 0..10 {
+    let port = keeper.port;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..3)
+        .map(|own| {
+            let is_over = Arc::clone(&is_over);
+            thread::spawn(move || ask_over_lives(port, own, &is_over))
+        })
+        .collect();
+    let mut times = Vec::new();
+    for _ in 0..30 {
         let mut next = Plan::new().unwrap();
         next.port = keeper.port;
         let options = format!("-l 127.0.0.1 -p {{port}} -t 2 -s {}", socket.display());
+        let begun = Instant::now();
         let mut daemon = next.options(&options).start();
         let mut client = Client::new(&daemon);
+        client.ask(b"mn\r\n", "MN\r\n");
+        times.push(begun.elapsed());
         assert!(!client.has("key"));
         assert_eq!(client.set("key", 100), "STORED\r\n");
         let mut local = UnixStream::connect(&socket).unwrap();
@@ -77,11 +131,43 @@ fn a_killed_server_is_replaced_at_once() {
         let mut answer = [0; 4];
         local.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"MN\r\n");
+        wait_until("load", || client.stat("cmd_set") > 20);
         client.push(&[set("other", 1000), b"get key\r\n".repeat(1000)].concat());
         daemon.signal("KILL");
         assert_eq!(daemon.wait(), None);
     }
+    is_over.store(true, Ordering::SeqCst);
+    let answered: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    times.sort();
+    println!("from the start to the first answer: half within {:?}, all {:?}", times[times.len() / 2], times.last());
+    assert!(answered > 30, "{answered} values read over thirty lives");
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// On each connection, which lasts as long as the server, finds nothing at first and then what it stored itself, until it is
+/// over; how many values were read.
+fn ask_over_lives(port: u16, own: usize, is_over: &AtomicBool) -> usize {
+    let mut answered = 0;
+    while !is_over.load(Ordering::SeqCst) {
+        let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {
+            thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let mut client = Client { stream };
+        let mut expected = "END\r\nMN\r\n".to_owned();
+        while client.stream.write_all(format!("get own{own}\r\nmn\r\n").as_bytes()).is_ok() {
+            let Ok(answer) = client.try_until("MN\r\n") else { break };
+            assert_eq!(answer, expected);
+            answered += 1;
+            let set = format!("set own{own} 0 0 6 noreply\r\n{answered:06}\r\n");
+            expected = format!("VALUE own{own} 0 6\r\n{answered:06}\r\nEND\r\nMN\r\n");
+            if client.stream.write_all(set.as_bytes()).is_err() {
+                break;
+            }
+        }
+    }
+    answered
 }
 
 /// As a suspended machine: what expired meanwhile is gone, and nobody is closed.

@@ -3,7 +3,12 @@
 //! What is tried elsewhere is not tried again: TLS in `tls.rs`, files of a restart in `restart.rs`, rights in
 //! `privileges.rs`, what a service manager does in `service_manager.rs`, wrong input in `hostile.rs` and `cases/hostile`.
 
+mod allocation;
 mod clients;
+mod clock;
+mod growth;
+mod load;
+mod logins;
 mod machine;
 mod memory;
 mod stuck;
@@ -29,7 +34,11 @@ struct Client {
 
 impl Client {
     fn new(daemon: &Daemon) -> Client {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, daemon.port)).unwrap();
+        Client::to(daemon.port)
+    }
+
+    fn to(port: u16) -> Client {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.set_write_timeout(Some(TIMEOUT)).unwrap();
@@ -134,6 +143,16 @@ fn processor_time(daemon: &Daemon) -> u64 {
     fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
 }
 
+/// The same in nanoseconds, which is what the scheduler counts.
+fn processor_nanoseconds(daemon: &Daemon) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap();
+    let of_task = |task: std::io::Result<fs::DirEntry>| {
+        let text = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+        text.split(' ').next().and_then(|field| field.parse::<u64>().ok()).unwrap()
+    };
+    tasks.map(of_task).sum()
+}
+
 /// Open descriptors.
 fn descriptors(daemon: &Daemon) -> usize {
     fs::read_dir(format!("/proc/{}/fd", daemon.id())).unwrap().count()
@@ -174,6 +193,35 @@ fn slowest_answer(client: &mut Client, count: usize) -> Duration {
         asked.elapsed()
     };
     (0..count).map(ask).max().unwrap()
+}
+
+/// What one `mn` costs the daemon, in nanoseconds of its processor time: the least of some measurements. Whatever else the
+/// machine does, a fault that makes each turn longer is seen here.
+fn cost_of_an_answer(daemon: &Daemon, client: &mut Client) -> u64 {
+    let measure = |_| {
+        let before = processor_nanoseconds(daemon);
+        (0..100).for_each(|_| drop(client.ask(b"mn\r\n", "MN\r\n")));
+        (processor_nanoseconds(daemon) - before) / 100
+    };
+    (0..5).map(measure).min().unwrap()
+}
+
+/// Others at rest harm nobody: an answer comes in time, and costs about what it cost without them.
+#[track_caller]
+fn assert_unharmed(daemon: &Daemon, client: &mut Client, cost_before: u64) {
+    assert!(slowest_answer(client, 50) < PATIENCE);
+    let cost = cost_of_an_answer(daemon, client);
+    println!("an answer costs {cost} ns, it was {cost_before} ns");
+    assert!(cost < 3 * cost_before + 10_000, "an answer costs {cost} ns, it was {cost_before} ns");
+}
+
+/// Lets requests gather in the sockets of a daemon that stands still. When it goes on, it finds all of them at once, so
+/// what it does first is its own choice, however busy the machine is.
+fn while_it_stands(daemon: &Daemon, gather: impl FnOnce()) {
+    daemon.signal("STOP");
+    wait_until("the daemon to stand still", || daemon.thread_facts("State").iter().all(|state| state.starts_with('T')));
+    gather();
+    daemon.signal("CONT");
 }
 
 /// Longer nobody waits for others' faults: far more than it takes, for machines that do much else.

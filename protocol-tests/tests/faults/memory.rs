@@ -3,8 +3,12 @@
 use protocol_tests::daemon::Daemon;
 use rustix::process::Resource;
 
-use crate::{Client, PATIENCE, descriptors, kibibytes, limit, resident, slowest_answer, start, wait_until};
-use std::time::{Duration, Instant};
+use crate::{
+    Client, PATIENCE, descriptors, kibibytes, limit, processor_nanoseconds, resident, slowest_answer, start, wait_until,
+};
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
 
 /// Six regimes of sizes in turn, of which memcached's first one keeps the memory and each later one adds a page to it.
 #[test]
@@ -39,6 +43,90 @@ fn memory_stays_below_its_limit_whatever_the_sizes() {
     assert!(most < (64 << 20) / 10 * 11 + (16 << 20), "{most} bytes resident");
 }
 
+/// A cache that was full of other sizes is after a while as good as one that never saw any. All is counted in requests, and
+/// the choice of keys is the same for both.
+#[test]
+fn hits_after_a_change_of_sizes_are_those_of_a_fresh_server() {
+    let Some(used) = start("-m 16") else { return };
+    for (regime, (bytes, keys)) in [(100, 200_000), (4000, 8000), (100, 200_000), (40_000, 800)].into_iter().enumerate()
+    {
+        let Some(fresh) = start("-m 16") else { return };
+        let [used, fresh] = [&used, &fresh].map(|daemon| hits(daemon, regime, bytes, keys));
+        println!("values of {bytes} bytes: {used} hits of {keys}, {fresh} of a fresh server");
+        assert!(fresh > keys / 4 && fresh < keys * 99 / 100, "{fresh} of {keys}: the keys show nothing");
+        assert!(used * 10 >= fresh * 9, "values of {bytes} bytes: {used} hits, {fresh} of a fresh server");
+    }
+}
+
+/// Hits among `keys` requests, after twice as many that warmed the cache. Some keys are asked for more often; what is
+/// missing is stored.
+fn hits(daemon: &Daemon, regime: usize, bytes: usize, keys: usize) -> usize {
+    let mut client = Client::new(daemon);
+    let (mut random, mut hits, mut asked) = (1_u64, 0, 0);
+    while asked < 3 * keys {
+        let mut chosen = Vec::new();
+        for _ in 0..100 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let share = (random >> 40) as f64 / (1_u64 << 24) as f64;
+            chosen.push(format!("{regime}-{}", (share * share * keys as f64) as usize));
+        }
+        let gets: String = chosen.iter().map(|key| format!("mg {key} k\r\n")).collect();
+        let answers = client.ask(format!("{gets}mn\r\n").as_bytes(), "MN\r\n");
+        let found: Vec<bool> = answers.lines().map(|line| line.starts_with("HD")).collect();
+        assert_eq!(found.len(), chosen.len() + 1);
+        if asked >= 2 * keys {
+            hits += found.iter().filter(|is_found| **is_found).count();
+        }
+        let missing = chosen.iter().zip(&found).filter(|(_, is_found)| !**is_found);
+        let sets: Vec<u8> = missing.flat_map(|(key, _)| crate::set(key, bytes)).collect();
+        let answers = client.ask(&[&sets[..], b"mn\r\n"].concat(), "MN\r\n");
+        assert_eq!(answers.lines().filter(|line| *line != "STORED").count(), 1, "{answers}");
+        asked += chosen.len();
+    }
+    hits
+}
+
+/// All are stored, or refused as a whole; and the limit of memory holds.
+#[test]
+fn a_hundred_large_values_at_once_are_stored_or_refused() {
+    let Some(daemon) = start("-m 64") else { return };
+    let port = daemon.port;
+    let before = resident(&daemon);
+    let begin = Barrier::new(100);
+    let upload = |number: usize, begin: &Barrier| {
+        let mut client = Client::to(port);
+        let value = vec![b' ' + (number % 90) as u8; LARGE];
+        let request = [format!("set large{number} 0 0 {LARGE}\r\n").as_bytes(), &value, b"\r\n"].concat();
+        begin.wait();
+        let answer = client.ask(&request, "\r\n");
+        let is_stored = answer == "STORED\r\n";
+        assert!(is_stored || answer == "SERVER_ERROR out of memory storing object\r\n", "{answer}");
+        // What was refused is not there, what was stored is there whole, or gone for others.
+        let found = client.ask(format!("get large{number}\r\n").as_bytes(), "END\r\n");
+        let whole = format!("VALUE large{number} 0 {LARGE}\r\n{}\r\nEND\r\n", String::from_utf8_lossy(&value));
+        assert!(found == "END\r\n" || (is_stored && found == whole), "{number}: {} bytes", found.len());
+        is_stored
+    };
+    let mut most = 0;
+    let stored: usize = thread::scope(|scope| {
+        let (upload, begin) = (&upload, &begin);
+        let uploads: Vec<_> = (0..100).map(|number| scope.spawn(move || upload(number, begin))).collect();
+        while !uploads.iter().all(thread::ScopedJoinHandle::is_finished) {
+            most = most.max(resident(&daemon));
+            thread::sleep(Duration::from_millis(1));
+        }
+        uploads.into_iter().map(|upload| usize::from(upload.join().unwrap())).sum()
+    });
+    println!("{stored} of 100 stored; {} MiB at most, {} before", most >> 20, before >> 20);
+    assert!(stored >= 40, "{stored} of 100 are stored");
+    assert!(most < (64 << 20) / 10 * 11 + (16 << 20), "{most} bytes resident");
+    let mut client = Client::new(&daemon);
+    assert!((0..100).all(|number| client.set(&format!("after{number}"), LARGE) == "STORED\r\n"));
+}
+
+/// A megabyte, less what an item has beside its value.
+const LARGE: usize = 1_048_000;
+
 /// A process that was refused memory ended: for a line without end, for replies, for the index.
 #[test]
 fn a_system_without_memory_ends_nothing() {
@@ -64,7 +152,7 @@ fn without_memory(resource: Resource, slack: usize) {
     for client in &mut lines {
         for piece in line.chunks(256 * 1024) {
             if client.push(piece) < piece.len() {
-                std::thread::sleep(Duration::from_millis(1));
+                thread::sleep(Duration::from_millis(1));
             }
         }
     }
@@ -115,26 +203,26 @@ fn another(daemon: &Daemon) -> Client {
 fn keys_that_collide_elsewhere_do_not_here() {
     let Some(daemon) = start("-m 64") else { return };
     let mut client = Client::new(&daemon);
-    let colliding = colliding_keys(20_000);
-    let others: Vec<String> = (0..20_000).map(|number| format!("{number:08x}")).collect();
-    let mut times = [&colliding, &others].map(|keys| {
+    let colliding = colliding_keys(100_000);
+    let others: Vec<String> = (0..100_000).map(|number| format!("{number:08x}")).collect();
+    let times = [&colliding, &others].map(|keys| {
         for some in keys.chunks(1000) {
             let sets: String = some.iter().map(|key| format!("set {key} 0 0 2 noreply\r\nxx\r\n")).collect();
             client.ask(format!("{sets}mn\r\n").as_bytes(), "MN\r\n");
         }
         let mut look_up = || {
-            let begun = Instant::now();
+            let before = processor_nanoseconds(&daemon);
             for some in keys.chunks(1000) {
                 let gets: String = some.iter().map(|key| format!("get {key}\r\n")).collect();
                 let answers = client.ask(format!("{gets}mn\r\n").as_bytes(), "MN\r\n");
                 assert_eq!(answers.matches("VALUE ").count(), some.len());
             }
-            begun.elapsed()
+            processor_nanoseconds(&daemon) - before
         };
-        (0..5).map(|_| look_up()).min().unwrap_or_default()
+        (0..3).map(|_| look_up()).min().unwrap()
     });
-    times[1] *= 4;
-    assert!(times[0] < times[1], "{times:?}, the second one times four");
+    println!("{times:?} ns of the daemon's processor time for those that collide and for others");
+    assert!(times[0] < 2 * times[1], "{times:?} ns");
 }
 
 /// Printable keys of eight bytes: whatever the first four are, the last four bring murmur3's state to the same number.
@@ -144,7 +232,7 @@ fn colliding_keys(count: usize) -> Vec<String> {
     let step =
         |state: u32, block: u32| (state ^ scramble(block)).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
     let before = 0x1234_5678_u32.wrapping_sub(0xe654_6b64).wrapping_mul(inverse(5)).rotate_right(13);
-    let is_printable = |block: u32| block.to_le_bytes().iter().all(u8::is_ascii_alphanumeric);
+    let is_printable = |block: u32| block.to_le_bytes().iter().all(u8::is_ascii_graphic);
     let letters = b"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let mut keys = Vec::new();
     for number in 0.. {

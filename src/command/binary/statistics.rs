@@ -1,7 +1,10 @@
 //! Stat: the groups of `stats`, one packet a line and an empty packet at the end.
 
+use crate::protocol::binary::header::HEADER_BYTES;
 use crate::protocol::binary::reply::{Echo, Parts, Status, push_error, push_header};
+use crate::store::Store;
 
+use super::super::listing::make_room_or_tear;
 use super::super::output::Output;
 use super::super::service::Context;
 use super::super::statistics;
@@ -11,7 +14,8 @@ use super::Packet;
 pub(super) fn show(packet: &Packet<'_>, output: &mut Output, context: &mut Context<'_>) {
     let echo = packet.echo();
     let mark = output.mark();
-    let mut emit = |name: &str, value: &str| push_line(echo, name, value.as_bytes(), output);
+    let store = &context.service.store;
+    let mut emit = |name: &str, value: &str| push_line(echo, name, value.as_bytes(), output, store);
     // As in memcached some groups are known by how they begin.
     let is_known = match packet.key {
         b"" => {
@@ -59,8 +63,10 @@ fn detail(action: &[u8], echo: Echo, output: &mut Output, context: &Context<'_>)
     }
     if action.starts_with(b" dump") {
         let mut dump = Vec::new();
-        prefixes.dump(&mut dump);
-        push_line(echo, "detailed", &dump, output);
+        match prefixes.dump(&mut dump) {
+            Ok(()) => push_line(echo, "detailed", &dump, output, &context.service.store),
+            Err(_) => output.tear(),
+        }
     } else if action.starts_with(b" on") {
         prefixes.set_enabled(true);
     } else if action.starts_with(b" off") {
@@ -71,7 +77,11 @@ fn detail(action: &[u8], echo: Echo, output: &mut Output, context: &Context<'_>)
     true
 }
 
-fn push_line(echo: Echo, name: &str, value: &[u8], output: &mut Output) {
+/// Appends a packet if there is memory for it, and for the last one behind it.
+fn push_line(echo: Echo, name: &str, value: &[u8], output: &mut Output, store: &Store) {
+    if !make_room_or_tear(2 * HEADER_BYTES + name.len() + value.len(), output, store) {
+        return;
+    }
     let parts = Parts { extras_bytes: 0, key_bytes: name.len(), value_bytes: value.len() };
     let out = output.bytes();
     push_header(echo, Status::Success, parts, 0, out);

@@ -8,11 +8,15 @@ pub mod general;
 pub mod settings;
 
 use crate::base::sizes::CLASSES_MAX;
-use crate::base::sync::Ordering;
+use crate::base::sync::{Arc, Ordering};
+use crate::base::time::Now;
 use crate::protocol::text::line::is_keyword;
 use crate::protocol::text::number::strict_u32;
+use crate::stats::connections::ConnectionEntry;
+use crate::store::Store;
 
 use super::dump;
+use super::listing::make_room_or_tear;
 use super::output::Output;
 use super::service::Context;
 
@@ -26,8 +30,9 @@ pub type Emit<'a> = &'a mut dyn FnMut(&str, &str);
 /// Executes `stats`, `tokens[0]`. Sub-commands are tried in memcached's order; all but the last three may be
 /// abbreviated.
 pub fn execute(tokens: &[&[u8]], output: &mut Output, context: &mut Context<'_>) {
+    let store = &context.service.store;
     let Some(word) = tokens.get(1) else {
-        return list(output, |emit| general(context, emit));
+        return list(output, store, |emit| general(context, emit));
     };
     if is_keyword(word, "reset") {
         reset(context);
@@ -35,32 +40,35 @@ pub fn execute(tokens: &[&[u8]], output: &mut Output, context: &mut Context<'_>)
     } else if is_keyword(word, "detail") {
         detail(tokens.get(2).copied(), output, context);
     } else if is_keyword(word, "settings") {
-        list(output, |emit| settings(context, emit));
+        list(output, store, |emit| settings(context, emit));
     } else if is_keyword(word, "cachedump") {
         cachedump(tokens, output, context);
     } else if is_keyword(word, "conns") {
-        list(output, |emit| connections(context, emit));
+        let list_connections = || context.service.connections.list();
+        let entries = list_connections().or_else(|| store.release_reserve().then(list_connections).flatten());
+        match entries {
+            Some(entries) => list(output, store, |emit| connections(&entries, context.now, emit)),
+            None => output.tear(),
+        }
     } else {
         match *word {
-            b"items" => list(output, |emit| items(context, emit)),
-            b"slabs" => list(output, |emit| slabs(context, emit)),
-            b"sizes" => list(output, |emit| sizes(context, emit)),
+            b"items" => list(output, store, |emit| items(context, emit)),
+            b"slabs" => list(output, store, |emit| slabs(context, emit)),
+            b"sizes" => list(output, store, |emit| sizes(context, emit)),
             _ => output.push(b"ERROR\r\n"),
         }
     }
 }
 
-/// Writes what `fill` emits as `STAT` lines, then `END`.
-fn list(output: &mut Output, fill: impl FnOnce(Emit<'_>)) {
-    let out = output.bytes();
-    fill(&mut |name, value| {
-        out.extend_from_slice(b"STAT ");
-        out.extend_from_slice(name.as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    });
-    out.extend_from_slice(b"END\r\n");
+/// Writes what `fill` emits as `STAT` lines, then `END`, as long as there is memory for them.
+fn list(output: &mut Output, store: &Store, fill: impl FnOnce(Emit<'_>)) {
+    let mut line = |parts: [&[u8]; 5]| {
+        if make_room_or_tear(parts.iter().map(|part| part.len()).sum(), output, store) {
+            parts.iter().for_each(|part| output.push(part));
+        }
+    };
+    fill(&mut |name, value| line([b"STAT ", name.as_bytes(), b" ", value.as_bytes(), b"\r\n"]));
+    line([b"END", b"", b"", b"", b"\r\n"]);
 }
 
 /// `stats reset`: sets all counters to zero; what describes the present state stays.
@@ -85,7 +93,11 @@ fn detail(word: Option<&[u8]>, output: &mut Output, context: &Context<'_>) {
         service.prefixes.set_enabled(is("on"));
         output.push(b"OK\r\n");
     } else if is("dump") {
-        service.prefixes.dump(output.bytes());
+        let is_whole = service.prefixes.dump(output.bytes()).is_ok()
+            || (service.store.release_reserve() && service.prefixes.dump(output.bytes()).is_ok());
+        if !is_whole {
+            output.tear();
+        }
     } else {
         output.push(b"CLIENT_ERROR usage: stats detail on|off|dump\r\n");
     }
@@ -108,9 +120,8 @@ fn cachedump(tokens: &[&[u8]], output: &mut Output, context: &Context<'_>) {
 }
 
 /// `stats conns`: open connections and listeners by descriptor.
-pub fn connections(context: &Context<'_>, emit: Emit<'_>) {
-    let now = context.now.seconds;
-    for entry in context.service.connections.list() {
+pub fn connections(entries: &[Arc<ConnectionEntry>], now: Now, emit: Emit<'_>) {
+    for entry in entries {
         let mut field = |name: &str, value: &str| emit(&format!("{}:{name}", entry.descriptor), value);
         if entry.address.starts_with("udp") {
             field("UDP", "UDP");
@@ -125,7 +136,7 @@ pub fn connections(context: &Context<'_>, emit: Emit<'_>) {
             field("resps_waiting", &replies_waiting.to_string());
         }
         let last_command = entry.last_command.load(Ordering::Relaxed);
-        field("secs_since_last_cmd", &now.saturating_sub(last_command).to_string());
+        field("secs_since_last_cmd", &now.seconds.saturating_sub(last_command).to_string());
     }
 }
 

@@ -1,0 +1,167 @@
+//! The system refuses one allocation, whichever: `failing_malloc.c` stands between the daemon and its allocator and fails
+//! the n-th one of at least so many bytes, for n = 1, 2, … until a command needs no more. The client is answered or closed,
+//! everybody else is served, and sees nothing wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use protocol_tests::daemon::{Daemon, Plan};
+
+use crate::{Client, set};
+
+/// Lists of connections, prefixes and the like were made as a whole, and a refusal ended the process. When that was mended, a
+/// list that was broken off behind what had been sent left its mark on the reply queue, which all connections of a worker
+/// take turns to use: each later one was closed.
+#[test]
+fn an_allocation_that_fails_costs_one_connection_at_most() {
+    let Some(faulty) = Faulty::start() else { return };
+    let mut other = Client::new(&faulty.daemon);
+    // Enough prefixes for a list of many kilobytes, enough keys for dumps.
+    other.ask(b"stats detail on\r\n", "OK\r\n");
+    let sets: String =
+        (0..3000).map(|number| format!("set prefix{number}:key 0 0 9 noreply\r\nsome data\r\n")).collect();
+    other.ask(format!("{sets}mn\r\n").as_bytes(), "MN\r\n");
+    other.set("canary", 5000);
+    other.set("large", 300_000);
+    let many_keys = format!("get {}\r\n", "prefix7:key ".repeat(20_000));
+    let commands: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("stats", b"stats\r\n".to_vec(), "END\r\n"),
+        ("stats settings", b"stats settings\r\n".to_vec(), "END\r\n"),
+        ("stats items", b"stats items\r\n".to_vec(), "END\r\n"),
+        ("stats slabs", b"stats slabs\r\n".to_vec(), "END\r\n"),
+        ("stats sizes", b"stats sizes\r\n".to_vec(), "END\r\n"),
+        ("stats conns", b"stats conns\r\n".to_vec(), "END\r\n"),
+        ("stats detail dump", b"stats detail dump\r\n".to_vec(), "END\r\n"),
+        ("stats cachedump", b"stats cachedump 2 0\r\n".to_vec(), "END\r\n"),
+        ("metadump", b"lru_crawler metadump all\r\n".to_vec(), "END\r\n"),
+        ("mgdump", b"lru_crawler mgdump all\r\n".to_vec(), "EN\r\n"),
+        ("watch", b"watch fetchers mutations\r\n".to_vec(), "OK\r\n"),
+        ("binary stats", binary_stats(b""), "\0"),
+        ("binary detail dump", binary_stats(b"detail dump"), "\0"),
+        ("get", b"get canary\r\n".to_vec(), "END\r\n"),
+        ("a large value", b"get large\r\n".to_vec(), "END\r\n"),
+        ("many keys", many_keys.into_bytes(), "END\r\n"),
+        ("a pipeline", [b"get canary\r\n".repeat(200), b"mn\r\n".to_vec()].concat(), "MN\r\n"),
+        ("set", set("new", 900), "\r\n"),
+        ("a set of some kilobytes", set("new", 9000), "\r\n"),
+        ("a set of a large value", set("new", 600_000), "\r\n"),
+        ("meta", b"mg canary v k t f c\r\n".to_vec(), "\r\n"),
+        ("incr", b"set number 0 0 1\r\n1\r\nincr number 5\r\n".to_vec(), "\r\n6\r\n"),
+    ];
+    // Connections for `stats conns` to list.
+    let _idle: Vec<Client> = (0..300).map(|_| Client::new(&faulty.daemon)).collect();
+    for (name, request, end) in &commands {
+        let (mut answered, mut closed) = (0, 0);
+        for number in 1..=200 {
+            let mut client = Client::new(&faulty.daemon);
+            if !name.starts_with("binary") {
+                client.ask(b"mn\r\n", "MN\r\n");
+            }
+            faulty.fail(number);
+            let is_sent = client.push(request) == request.len();
+            let is_answered = is_sent && is_answered(&mut client, end);
+            let has_failed = faulty.has_failed();
+            *(if is_answered { &mut answered } else { &mut closed }) += 1;
+            assert!(has_failed || is_answered, "{name}: closed, though no allocation failed");
+            assert_alive(&faulty.daemon, &mut other, &format!("{name}, allocation {number}"));
+            if !has_failed {
+                break;
+            }
+        }
+        println!("{name}: answered {answered} times, closed {closed}");
+    }
+    assert!(faulty.failures() > 20, "only {} allocations were failed", faulty.failures());
+}
+
+/// Whether the end of an answer, or an error, comes before the connection is closed.
+fn is_answered(client: &mut Client, end: &str) -> bool {
+    let mut answer = String::new();
+    loop {
+        // Whatever ends the answer, `SERVER_ERROR out of memory …` too, ends a line.
+        match client.try_until(if end == "\0" { "\0" } else { "\r\n" }) {
+            Ok(part) => answer.push_str(&part),
+            Err(_) => return false,
+        }
+        if answer.ends_with(end) || answer.lines().last().is_some_and(|line| line.starts_with("SERVER_ERROR ")) {
+            return true;
+        }
+    }
+}
+
+#[track_caller]
+fn assert_alive(daemon: &Daemon, other: &mut Client, when: &str) {
+    assert!(Path::new(&format!("/proc/{}/exe", daemon.id())).exists(), "{when}: {}", daemon.errors());
+    // Where memory was refused to the store, old items may have gone; what is there is whole.
+    other.push(b"get canary\r\n");
+    let answer = other.try_until("END\r\n").unwrap_or_else(|_| panic!("{when}: closed: {}", daemon.errors()));
+    let whole = format!("VALUE canary 0 5000\r\n{}\r\nEND\r\n", "v".repeat(5000));
+    assert!(answer == "END\r\n" || answer == whole, "{when}: {answer}");
+    let answer = other.set("canary", 5000);
+    assert!(answer == "STORED\r\n" || answer.starts_with("SERVER_ERROR out of memory"), "{when}: {answer}");
+}
+
+/// A request for statistics.
+fn binary_stats(key: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x80, 0x10, 0, key.len() as u8, 0, 0, 0, 0, 0, 0, 0, key.len() as u8];
+    packet.resize(24, 0);
+    packet.extend(key);
+    packet
+}
+
+/// A daemon whose allocations can be failed.
+struct Faulty {
+    daemon: Daemon,
+    orders: PathBuf,
+}
+
+impl Faulty {
+    /// `None` where there is no compiler, or not this C library.
+    fn start() -> Option<Faulty> {
+        let mut plan = Plan::new()?;
+        let library = plan.folder.join("failing_malloc.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/failing_malloc.c");
+        let compiled = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).output();
+        if !compiled.as_ref().is_ok_and(|compiled| compiled.status.success()) {
+            println!("left out: the allocator's stand-in cannot be compiled: {compiled:?}");
+            return None;
+        }
+        let orders = plan.folder.join("orders");
+        fs::write(&orders, [0; 4096]).unwrap();
+        plan.command.env("LD_PRELOAD", &library).env("FAILING_MALLOC", &orders);
+        let daemon = plan.options("-l 127.0.0.1 -p {port} -t 1 -m 64").start();
+        Some(Faulty { daemon, orders })
+    }
+
+    /// Fails the allocation of this number from now on.
+    fn fail(&self, number: i64) {
+        self.write(8, BYTES_MIN);
+        self.write(0, number);
+    }
+
+    /// Whether it came to that. None is failed from here on.
+    fn has_failed(&self) -> bool {
+        let left = self.read(0);
+        self.write(0, 0);
+        left == 0
+    }
+
+    fn failures(&self) -> i64 {
+        self.read(16)
+    }
+
+    fn read(&self, offset: usize) -> i64 {
+        let bytes = fs::read(&self.orders).unwrap();
+        i64::from_ne_bytes(bytes[offset..offset + 8].try_into().unwrap())
+    }
+
+    fn write(&self, offset: u64, number: i64) {
+        use std::os::unix::fs::FileExt;
+        let file = fs::OpenOptions::new().write(true).open(&self.orders).unwrap();
+        file.write_all_at(&number.to_ne_bytes(), offset).unwrap();
+    }
+}
+
+/// Smaller allocations are not failed: those that are left have a fixed size, of 12 KiB for the classes in `stats` and of a few
+/// hundred bytes elsewhere, and end the process.
+const BYTES_MIN: i64 = 16 * 1024;
