@@ -109,7 +109,8 @@ impl Partition {
     #[cold]
     fn evict_for_span(&mut self, class: usize, bin: usize, now: Now) -> Option<ItemId> {
         for donor in (1..self.classes.len()).rev() {
-            while self.evict_from(donor, now) {
+            // By the fixed rules only chunks of the class itself are of use to it.
+            while (self.is_elastic() || self.shared.chunks.counts(class) != (0, 0)) && self.evict_from(donor, now) {
                 while self.shared.chunks.release_free(class, 1) {}
                 if let Some(id) = self.allocate_span(class, bin).or_else(|| self.first_span(class, bin)) {
                     return Some(id);

@@ -44,7 +44,10 @@ impl Comparison {
                 (_, true) => shorter(is_binary, ending, first, self.resets[1]),
                 _ => None,
             };
-            if let Some(rule) = rule {
+            let is_cut = is_binary
+                && ending.may_be_reset
+                && (self.resets[0] && is_cut(first, second) || self.resets[1] && is_cut(second, first));
+            if let Some(rule) = rule.or(is_cut.then_some(Rule::Reset)) {
                 *self.uses.entry(rule).or_default() += 1;
                 return Ok(());
             }
@@ -243,6 +246,15 @@ pub fn shorter(is_binary: bool, ending: Ending, missing: &[u8], is_reset: bool) 
     (may_be_lost && replies(is_binary, missing) <= ending.replies_max).then_some(Rule::Reset)
 }
 
+/// Whether an answer ends within its next packet, as far as it goes the other's: a reset can cut a large one.
+fn is_cut(short: &[u8], other: &[u8]) -> bool {
+    let Some(header) = short.get(..HEADER_BYTES) else { return false };
+    short.len() < HEADER_BYTES + body_bytes(header)
+        && other.get(..CAS_AT) == short.get(..CAS_AT)
+        && other.get(HEADER_BYTES..short.len()) == short.get(HEADER_BYTES..)
+        && is_packets(other)
+}
+
 /// How many requests a whole answer is the reply to, at least. All statistics are one.
 fn replies(is_binary: bool, mut answer: &[u8]) -> usize {
     let mut count = 0;
@@ -420,6 +432,22 @@ mod tests {
             let mut comparison = Comparison { resets: [true, false], ..Comparison::default() };
             assert_eq!(comparison.answers(false, ending, answers).is_ok(), is_equal, "{ending:?}");
         }
+    }
+
+    /// A large reply was on its way when the connection was reset, and came in part.
+    #[test]
+    fn a_reset_may_cut_a_packet() {
+        let mut whole = vec![0x81, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 5];
+        whole.extend(b"123456789");
+        let check = |short: &[u8], is_reset: bool| {
+            let mut comparison = Comparison { resets: [false, is_reset], ..Comparison::default() };
+            let ending = Ending { may_be_reset: true, replies_max: 1, ..Ending::default() };
+            comparison.answers(true, ending, [&whole, short]).is_ok()
+        };
+        assert!(check(&whole[..30], true) && !check(&whole[..30], false));
+        let mut other = whole[..30].to_vec();
+        other[28] = b'x';
+        assert!(!check(&other, true));
     }
 
     #[test]

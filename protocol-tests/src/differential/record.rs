@@ -118,7 +118,11 @@ impl Record {
             return Err(format!("the record has another form: {ANEW}"));
         }
         let count = self.number()? as usize;
-        let replies = canonical.replies(batch.is_binary, answer.bytes, count);
+        let mut replies = canonical.replies(batch.is_binary, answer.bytes, count);
+        if answer.is_reset && ending.may_be_reset && !is_whole(batch.is_binary, answer.bytes) {
+            // A large reply was on its way and came in part.
+            replies.pop();
+        }
         match form {
             Form::Folded => {
                 if self.take()? != folded(&replies).to_le_bytes() || count != replies.len() {
@@ -150,7 +154,7 @@ impl Record {
         }
         // Replies of memcached that were cut are told from ours that are not by their digests.
         let known: usize = replies.iter().map(|reply| reply.length).sum();
-        if known < answer.bytes.len() {
+        if replies.len() == count && known < answer.bytes.len() {
             let surplus = &answer.bytes[known..];
             let rule = longer(batch.is_binary, ending, surplus, flags & RESET != 0).filter(|_| flags & WHOLE != 0);
             return rule.map(Some).ok_or_else(|| format!("a surplus of {}", shown(surplus)));
