@@ -1,9 +1,12 @@
 //! A connection that reads while it writes, so that a server that answers before it reads on never blocks both sides.
+//! In the clear or by TLS.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::tls::{Encrypted, Trust};
 
 /// How a step ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +21,7 @@ pub enum Pumped {
 #[derive(Debug)]
 pub struct Pump {
     stream: TcpStream,
+    tls: Option<Encrypted>,
     /// What was received and not taken yet.
     pub received: Vec<u8>,
     /// Whether the connection was reset: the server closed it with requests unread. Replies on their way are lost then.
@@ -28,16 +32,23 @@ pub struct Pump {
 impl Pump {
     /// Connects to the server on a loopback port.
     pub fn open(port: u16) -> Result<Pump, String> {
+        Pump::open_by(port, None)
+    }
+
+    /// [`Pump::open`], by TLS if there is someone to trust.
+    pub fn open_by(port: u16, trust: Option<&Trust>) -> Result<Pump, String> {
         let fail = |error: std::io::Error| format!("cannot connect: {error}");
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(fail)?;
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(fail)?;
         stream.set_nodelay(true).map_err(fail)?;
+        let tls = trust.map(|trust| trust.begin(&mut stream)).transpose().map_err(fail)?;
         stream.set_nonblocking(true).map_err(fail)?;
-        Ok(Pump { stream, received: Vec::new(), is_reset: false, buffer: vec![0; READ_BYTES].into_boxed_slice() })
+        Ok(Pump { stream, tls, received: Vec::new(), is_reset: false, buffer: vec![0; READ_BYTES].into_boxed_slice() })
     }
 
     /// Sends all of `bytes` and takes what comes meanwhile. No progress for a long time is an error.
     pub fn send(&mut self, bytes: &[u8]) -> Result<Pumped, String> {
-        let mut rest = bytes;
+        let encrypted = self.tls.as_mut().map(|tls| tls.encrypt(bytes));
+        let mut rest = encrypted.as_deref().unwrap_or(bytes);
         let mut since = Instant::now();
         while !rest.is_empty() {
             let before = self.received.len();
@@ -70,7 +81,11 @@ impl Pump {
     /// Takes what has come, without waiting.
     pub fn drain(&mut self) -> Pumped {
         loop {
-            match self.stream.read(&mut self.buffer) {
+            let read = match &mut self.tls {
+                Some(tls) => tls.read(&mut self.stream, &mut self.buffer),
+                None => self.stream.read(&mut self.buffer),
+            };
+            match read {
                 Ok(0) => return Pumped::Closed,
                 Ok(count) => self.received.extend_from_slice(&self.buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -85,6 +100,10 @@ impl Pump {
 
     /// Ends the sending side.
     pub fn end_sending(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            let farewell = tls.close();
+            let _ = self.stream.write_all(&farewell);
+        }
         // Fails when the server was first.
         let _ = self.stream.shutdown(Shutdown::Write);
     }

@@ -13,29 +13,65 @@
 //! that batch, `DIFFERENTIAL_WATCH=KEY` compares a key behind every batch, and `DIFFERENTIAL_STATISTICS=1` the statistics.
 //!
 //! Nothing is compared with a memcached before 1.6.45: what is no number, what is refused and how, and meta commands have
-//! changed too much since.
+//! changed too much since. Such tests are counted as ignored, not as passed, so this file has a main of its own. What
+//! 1.6.45 answers to such a stream is recorded, too: `tests/recorded.rs`.
 
 use std::env;
-use std::process;
+use std::panic::catch_unwind;
+use std::process::{self, ExitCode};
 
 use protocol_tests::differential::pair::Pair;
-use protocol_tests::differential::stream::{Batch, Command, Stream};
+use protocol_tests::differential::sizes::{SIZE_MAX, edges, size_commands};
+use protocol_tests::differential::stream::{Batch, Command, Kind, OPTIONS, SCRIPT_BYTES, Stream};
 use protocol_tests::random::Random;
 use protocol_tests::server::Program;
 use protocol_tests::version::REFERENCE;
 
-/// Both servers, memcached first; nothing when there is no memcached of the right release.
-fn programs() -> Option<[Program; 2]> {
-    let Some(reference) = Program::reference().unwrap() else {
-        println!("left out: MEMCACHED names no memcached to compare with");
-        return None;
-    };
+type Test = (&'static str, fn(&[Program; 2]));
+
+const TESTS: [Test; 3] = [
+    ("random_streams_are_answered_alike", random_streams_are_answered_alike),
+    ("values_of_every_size_come_back_alike", values_of_every_size_come_back_alike),
+    ("pipelines_may_be_cut_at_every_byte", pipelines_may_be_cut_at_every_byte),
+];
+
+fn main() -> ExitCode {
+    let names: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let is_chosen = |(name, _): &&Test| names.is_empty() || names.iter().any(|part| name.contains(part.as_str()));
+    let chosen: Vec<&Test> = TESTS.iter().filter(is_chosen).collect();
+    println!("running {} tests", chosen.len());
+    let (mut passed, mut failed, mut ignored) = (0, 0, 0);
+    let programs = programs();
+    for (name, test) in chosen {
+        let result = match &programs {
+            Err(reason) => {
+                ignored += 1;
+                format!("ignored, left out: {reason}")
+            }
+            Ok(programs) if catch_unwind(|| test(programs)).is_ok() => {
+                passed += 1;
+                "ok".to_string()
+            }
+            Ok(_) => {
+                failed += 1;
+                "FAILED".to_string()
+            }
+        };
+        println!("test {name} ... {result}");
+    }
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    println!("\ntest result: {verdict}. {passed} passed; {failed} failed; {ignored} ignored");
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// Both servers, memcached first; or why there is no memcached of the right release.
+fn programs() -> Result<[Program; 2], String> {
+    let reference = Program::reference()?.ok_or("MEMCACHED names no memcached to compare with")?;
     if reference.version < REFERENCE {
-        println!("left out: memcached {} is older than {REFERENCE}", reference.version);
-        return None;
+        return Err(format!("memcached {} is older than {REFERENCE}", reference.version));
     }
     println!("against memcached {}", reference.version);
-    Some([reference, Program::slabstash().unwrap()])
+    Ok([reference, Program::slabstash()?])
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -46,9 +82,7 @@ fn seed() -> u64 {
     number("DIFFERENTIAL_SEED").unwrap_or_else(|| u64::from(process::id()))
 }
 
-#[test]
-fn random_streams_are_answered_alike() {
-    let Some(programs) = programs() else { return };
+fn random_streams_are_answered_alike(programs: &[Program; 2]) {
     let (seed, commands) = (seed(), number("DIFFERENTIAL_COMMANDS").unwrap_or(COMMANDS_DEFAULT));
     println!("DIFFERENTIAL_SEED={seed} DIFFERENTIAL_COMMANDS={commands}");
     let given = env::var("DIFFERENTIAL_OPTIONS").ok();
@@ -58,7 +92,7 @@ fn random_streams_are_answered_alike() {
     };
     for (index, (options, own)) in pairs.iter().enumerate() {
         let count = commands / pairs.len() as u64;
-        if let Err(error) = run(&programs, options, own, seed.wrapping_add(index as u64), count) {
+        if let Err(error) = run(programs, options, own, seed.wrapping_add(index as u64), count) {
             panic!("DIFFERENTIAL_SEED={seed} DIFFERENTIAL_OPTIONS='{options}' ('{own}' here): {error}");
         }
     }
@@ -68,7 +102,7 @@ fn run(programs: &[Program; 2], options: &str, own: &str, seed: u64, commands: u
     let mut pair = Pair::start([&programs[0], &programs[1]], options, ["", own])?;
     let mut stream = Stream::new(seed);
     let mut random = Random::new(!seed);
-    let (mut done, mut batches) = (0, 0u64);
+    let (mut done, mut broken, mut batches) = (0, 0, 0u64);
     while done < commands {
         let batch = stream.batch();
         if random.one_in(FLUSH_ONE_IN) {
@@ -91,50 +125,28 @@ fn run(programs: &[Program; 2], options: &str, own: &str, seed: u64, commands: u
             pair.play(&watch, &[], false)
                 .map_err(|error| format!("{key} behind batch {batches}: {error}{}", shown(&batch)))?;
         }
-        done += batch.commands.len() as u64;
+        done += batch.counted() as u64;
+        broken += batch.count(Kind::Broken);
         batches += 1;
     }
     pair.compare_items()?;
     pair.compare_statistics()?;
-    println!("'{options}' ('{own}' here): {done} commands in {batches} batches, by rule {:?}", pair.comparison.uses);
+    println!(
+        "'{options}' ('{own}' here): {done} commands, {broken} of them broken, in {batches} batches, by rule {:?}",
+        pair.comparison.uses
+    );
     Ok(())
 }
 
 /// The commands of a batch, with `DIFFERENTIAL_SHOW`; the number of a batch shows that one.
 fn shown(batch: &Batch) -> String {
-    if env::var_os("DIFFERENTIAL_SHOW").is_none() {
-        return String::new();
-    }
-    let mut text = String::from("\nthe batch:\n");
-    for command in &batch.commands {
-        let mut bytes = Vec::new();
-        command.append_to(&mut bytes, |_| 0);
-        let length = bytes.len();
-        bytes.truncate(200);
-        text.push_str(&format!("{} ({length} bytes)\n", bytes.escape_ascii()));
-    }
-    text
+    if env::var_os("DIFFERENTIAL_SHOW").is_some() { batch.shown() } else { String::new() }
 }
 
-#[test]
-fn values_of_every_size_come_back_alike() {
-    let Some(programs) = programs() else { return };
+fn values_of_every_size_come_back_alike(programs: &[Program; 2]) {
     let is_whole = env::var("DIFFERENTIAL_SIZES").is_ok_and(|sizes| sizes == "all");
     let step = if is_whole { 1 } else { SIZE_STEP };
-    let around = |size: usize| size.saturating_sub(3)..size + 4;
-    let mut sizes: Vec<usize> = (0..=SIZE_MAX).step_by(step).collect();
-    sizes.extend((4..=20).flat_map(|power| around(1 << power)));
-    // Multiples of the buffers, and an item of so many bytes in all.
-    sizes.extend((1..=8).flat_map(|count| around(count * 16_384)));
-    sizes.extend((1..=4).flat_map(|count| around(count * 65_536)));
-    sizes.extend([1 << 14, 1 << 19, 1 << 20].into_iter().flat_map(|size| size - 80..size - 40));
-    // Classes grow by a quarter from 96 bytes; what is in them is smaller by a header of 48 or 56, a key and an end.
-    let mut class = 96.0;
-    while class < 600_000.0 {
-        let size = class as usize / 8 * 8;
-        sizes.extend(size.saturating_sub(66)..size.saturating_sub(44));
-        class *= 1.25;
-    }
+    let mut sizes: Vec<usize> = (0..=SIZE_MAX).step_by(step).chain(edges()).collect();
     sizes.sort_unstable();
     sizes.dedup();
     for (options, own) in [("-m 1024 -t 2", ""), ("-m 1024 -t 1 -o slab_chunk_max=16 -C", "-o partitions=8")] {
@@ -153,43 +165,7 @@ fn values_of_every_size_come_back_alike() {
     }
 }
 
-/// Stores, changes and fetches a value of some bytes in the ways of the text protocol.
-fn size_commands(size: usize, batch: &mut Batch) {
-    let byte = [b'a' + (size % 26) as u8];
-    let value: Vec<u8> = byte.iter().copied().cycle().take(size).collect();
-    let mut add = |line: String, value: &[u8]| {
-        let mut command = Command::bytes(line);
-        command.push("\r\n");
-        if !value.is_empty() || size == 0 {
-            command.push(value);
-            command.push("\r\n");
-        }
-        batch.commands.push(command);
-    };
-    let flags = size % 3;
-    match size % 4 {
-        0 => add(format!("set sized {flags} 0 {size}"), &value),
-        1 => add(format!("ms sized {size} T0 F{flags} s k"), &value),
-        2 => {
-            add(format!("set sized {flags} 0 {}", size - 1), &value[1..]);
-            add("append sized 0 0 1".to_string(), &byte);
-        }
-        _ => {
-            add(format!("set sized {flags} 0 {}", size - 1), &value[1..]);
-            add("prepend sized 0 0 1".to_string(), &byte);
-        }
-    }
-    let fetch = match size % 3 {
-        0 => "get sized\r\n",
-        1 => "mg sized s f v\r\n",
-        _ => "gets sized\r\ndelete sized\r\n",
-    };
-    batch.commands.push(Command::bytes(fetch));
-}
-
-#[test]
-fn pipelines_may_be_cut_at_every_byte() {
-    let Some(programs) = programs() else { return };
+fn pipelines_may_be_cut_at_every_byte(programs: &[Program; 2]) {
     let seed = seed();
     println!("DIFFERENTIAL_SEED={seed}");
     let mut pair = Pair::start([&programs[0], &programs[1]], "-m 256 -t 2", ["", ""]).unwrap();
@@ -198,7 +174,7 @@ fn pipelines_may_be_cut_at_every_byte() {
         let batch = stream.script(SCRIPT_BYTES, is_binary);
         let mut input = Vec::new();
         batch.commands.iter().for_each(|command| command.append_to(&mut input, |_| 0));
-        let fresh = Batch { commands: stream.keys().map(forget).collect(), ..Batch::default() };
+        let fresh = Batch { commands: stream.keys().map(Command::forget).collect(), ..Batch::default() };
         for cut in 1..input.len() {
             pair.play(&fresh, &[], false).unwrap();
             pair.play(&batch, &[cut as f64 / input.len() as f64], true)
@@ -208,21 +184,8 @@ fn pipelines_may_be_cut_at_every_byte() {
     }
 }
 
-fn forget(key: &[u8]) -> Command {
-    Command::bytes([b"delete ", key, b"\r\n"].concat())
-}
-
 /// A run in CI.
 const COMMANDS_DEFAULT: u64 = 100_000;
-
-/// Options of both, and of slabstash alone. Memory is enough for everything: what is evicted is another matter.
-const OPTIONS: [(&str, &str); 5] = [
-    ("-m 1024 -t 2", ""),
-    ("-m 1024 -t 2", "-o partitions=16"),
-    ("-m 1024 -t 1 -C", ""),
-    ("-m 1024 -t 1 -o slab_chunk_max=16", "-o eviction_policy=segmented"),
-    ("-m 1024 -t 4 -I 2m -f 1.08 -n 10 -R 3", "-o eviction_policy=flat"),
-];
 
 /// Pieces of a batch.
 const CUTS_MAX: usize = 5;
@@ -230,9 +193,5 @@ const CUTS_MAX: usize = 5;
 /// Batches between two flushes, each of which takes two seconds.
 const FLUSH_ONE_IN: usize = 1000;
 
-/// Lengths of values, and how far apart they are in CI.
-const SIZE_MAX: usize = 70_000;
+/// How far apart the lengths of values are, unless all are wanted.
 const SIZE_STEP: usize = 97;
-
-/// A script that is cut at each byte.
-const SCRIPT_BYTES: usize = 4096;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::base::sizes::MEMCACHED_BUFFER_BYTES;
+use crate::base::sizes::{MEMCACHED_BUFFER_BYTES, PAGE_BYTES};
 use crate::command::service::ProtocolChoice;
 use crate::net::tls;
 use crate::net::tls::identities::{File, KeyFormat, Policy, Verification};
@@ -180,6 +180,8 @@ fn store_config(options: &Options) -> store::Config {
     };
     store::Config {
         memory_limit_bytes,
+        page_bytes: PAGE_BYTES,
+        hash_seed: None,
         item_size_max: options.item_size_max as usize,
         chunk_size_min: options.chunk_size_min as usize,
         growth_factor: options.growth_factor,

@@ -75,7 +75,7 @@ impl Partition {
                     }
                 }
             }
-            if let Some(id) = self.first_span(class, bin) {
+            if let Some(id) = self.first_span(class, bin).or_else(|| self.evict_for_span(class, bin, now)) {
                 return Some(id);
             }
         }
@@ -102,6 +102,22 @@ impl Partition {
     /// A slot of a new span for a class that would otherwise fail, within its first page.
     fn first_span(&mut self, class: usize, bin: usize) -> Option<ItemId> {
         self.new_span(class, bin, |partition, bytes| partition.shared.budget.take_first(class, bytes))
+    }
+
+    /// A slot of a new span from the memory of large values, at any cost: the ends of these can fill the first page of a
+    /// class that holds no item itself.
+    #[cold]
+    fn evict_for_span(&mut self, class: usize, bin: usize, now: Now) -> Option<ItemId> {
+        for donor in (1..self.classes.len()).rev() {
+            // By the fixed rules only chunks of the class itself are of use to it.
+            while (self.is_elastic() || self.shared.chunks.counts(class) != (0, 0)) && self.evict_from(donor, now) {
+                while self.shared.chunks.release_free(class, 1) {}
+                if let Some(id) = self.allocate_span(class, bin).or_else(|| self.first_span(class, bin)) {
+                    return Some(id);
+                }
+            }
+        }
+        None
     }
 
     /// A slot of a new span for items of a bin, if `take` gets so many bytes for it, and a further span can be named.

@@ -16,7 +16,7 @@ use slab::Slab;
 
 use crate::base::sync::{Arc, AtomicUsize, Mutex, Ordering};
 
-use super::slab::budget::{Budget, PAGE_MEMORY_BYTES};
+use super::slab::budget::{Budget, page_memory_bytes};
 use super::slab::classes::ClassTable;
 use super::value::{Chunk, ChunkHome, ChunkMemory, LargeBuffer};
 
@@ -96,7 +96,7 @@ impl ChunkPool {
 
     /// Budget one chunk of a class takes.
     pub fn cost(&self, class: usize) -> usize {
-        PAGE_MEMORY_BYTES / self.classes.chunks_per_page(class)
+        page_memory_bytes(self.classes.page_bytes()) / self.classes.chunks_per_page(class)
     }
 
     /// The classes of the chunks for a value in an item of `item_bytes`, in order: `count` of the first class, then one
@@ -298,7 +298,7 @@ mod tests {
 
     fn pool(pages: usize) -> Arc<ChunkPool> {
         let classes = ClassTable::new(&Config { slab_chunk_max: 16384, ..Config::default() });
-        let budget = Arc::new(Budget::new(pages * PAGE_BYTES, 0, classes.largest() + 1, false));
+        let budget = Arc::new(Budget::new((pages * PAGE_BYTES, PAGE_BYTES), 0, classes.largest() + 1, false));
         ChunkPool::new(classes, budget, pages * PAGE_BYTES)
     }
 
@@ -312,7 +312,7 @@ mod tests {
         assert_eq!(pool.counts(23), (64, 64));
         // The free ones are the younger page's; the oldest page goes, and its live chunks stay.
         assert_eq!(pool.release_page(23, 64), Some(64));
-        assert_eq!((pool.counts(23), pool.budget.counts().used[23]), ((64, 0), PAGE_MEMORY_BYTES));
+        assert_eq!((pool.counts(23), pool.budget.counts().used[23]), ((64, 0), page_memory_bytes(PAGE_BYTES)));
         drop(taken);
         assert_eq!(pool.release_page(23, 64), Some(0));
         assert_eq!(pool.budget.counts().used[23], 0);
@@ -349,7 +349,7 @@ mod models {
     fn chunks_are_nobodys_or_somebodys() {
         check(|| {
             let classes = ClassTable::new(&Config::default());
-            let budget = Arc::new(Budget::new(2 * PAGE_BYTES, 0, classes.largest() + 1, false));
+            let budget = Arc::new(Budget::new((2 * PAGE_BYTES, PAGE_BYTES), 0, classes.largest() + 1, false));
             let large = usize::from(classes.class_of(20_000));
             let pool = ChunkPool::new(classes, Arc::clone(&budget), 2 * PAGE_BYTES);
             let (mine, theirs) = (pool.take(1).expect("a chunk"), pool.take(1).expect("a chunk"));

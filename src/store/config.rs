@@ -1,5 +1,7 @@
 //! What the store is told at start, and the part of it that commands may change later.
 
+use crate::base::sizes::PAGE_BYTES;
+
 use super::lru::policy::Policy;
 
 /// Most partitions of a store; more would be smaller than their bookkeeping.
@@ -8,8 +10,14 @@ pub const PARTITIONS_MAX: usize = 1024;
 /// Settings of a store. The defaults are memcached's, but for the eviction policy.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `-m`: bytes for slab pages; at least 1 MiB.
+    /// `-m`: bytes for slab pages; at least one.
     pub memory_limit_bytes: usize,
+    /// A slab page, a multiple of 4 KiB and of `slab_chunk_max`: [`PAGE_BYTES`] to users. Tests have smaller ones, to reach
+    /// every edge of a full memory within a few operations.
+    pub page_bytes: usize,
+    /// Seed of the keys' hashes. None is another one for each process, which no client can know; tests have a number, so
+    /// that a run can be repeated.
+    pub hash_seed: Option<u64>,
     /// `-I`: largest item in bytes by memcached's arithmetic ([`crate::base::sizes::item_bytes`]).
     pub item_size_max: usize,
     /// `-n`: bytes for key, flags and value in the smallest class.
@@ -51,6 +59,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             memory_limit_bytes: 64 << 20,
+            page_bytes: PAGE_BYTES,
+            hash_seed: None,
             item_size_max: 1 << 20,
             chunk_size_min: 48,
             growth_factor: 1.25,

@@ -64,7 +64,7 @@ use mover::Mover;
 use partition::{Partition, Shared};
 use rebalance::Freed;
 use slab::bins::BinTable;
-use slab::budget::{Budget, PAGE_MEMORY_BYTES};
+use slab::budget::Budget;
 use slab::classes::ClassTable;
 use snapshot::{ClassSnapshot, Snapshot};
 use value::LargeBuffer;
@@ -154,13 +154,13 @@ impl Store {
         let classes = ClassTable::new(&config);
         let count = config.partitions.next_power_of_two();
         let bins = BinTable::new(&classes, config.memory_limit_bytes, count);
-        let (limit, initial) = (config.memory_limit_bytes, config.malloced_bytes_initial);
-        let budget = Arc::new(Budget::new(limit, initial, bins.classes(), config.has_huge_pages));
+        let (limit, page, initial) = (config.memory_limit_bytes, config.page_bytes, config.malloced_bytes_initial);
+        let budget = Arc::new(Budget::new((limit, page), initial, bins.classes(), config.has_huge_pages));
         let tuning = config.tuning.clone();
         budget.set_elastic(config.is_elastic(&tuning));
         let shared = Arc::new(Shared {
             chunks: ChunkPool::new(classes.clone(), Arc::clone(&budget), limit),
-            hasher: KeyHasher::random(),
+            hasher: config.hash_seed.map_or_else(KeyHasher::random, KeyHasher::new),
             flush: FlushMarks::default(),
             starvations: AtomicU32::new(0),
             config: Config { partitions: count, ..config },
@@ -564,7 +564,7 @@ impl Store {
         for class in &mut snapshot.classes {
             let number = usize::from(class.class);
             let (live, free) = self.shared.chunks.counts(number);
-            let unspent = (counts.pages[number] * PAGE_MEMORY_BYTES).saturating_sub(counts.used[number]);
+            let unspent = (counts.pages[number] * counts.page_memory_bytes()).saturating_sub(counts.used[number]);
             class.pages = counts.pages[number];
             class.used_chunks += live;
             class.free_chunks += free + unspent / class.chunk_bytes;

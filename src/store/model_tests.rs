@@ -2,16 +2,104 @@
 //! there: eviction under each policy, expiry, flushes now and later, page moves, limits that fall and rise, values of one
 //! slot and of many chunks, clocks that jump.
 //!
+//! ```text
+//!   seed ── operations ──┬── store: one partition, 64 KiB in pages of 4 KiB
+//!                        └── model: a map
+//! ```
 //! A miss is always allowed. A hit must be what was stored last, and must not have been deleted, flushed or expired; the
-//! store's own counts must agree with what it lists. `MODEL_SEED` and `MODEL_STEPS` repeat and prolong a run.
+//! store's own counts must agree with what it lists, and no store may be refused while something can be evicted.
+//!
+//! Some seeds are fixed, and each run adds a fresh one and prints it: `MODEL_SEED=N` runs that one alone, `MODEL_STEPS=N`
+//! makes all runs longer. The operations depend on the seed alone, never on what the store answers, so a run that fails is
+//! cut down to a few operations that still fail; those are printed.
 
 use std::collections::HashMap;
 use std::env;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::counters::ClassCounters;
-use super::snapshot::ClassSnapshot;
+use super::snapshot::{ClassSnapshot, Snapshot};
 use super::tests::{Random, filled, get, now, set};
-use super::{Arc, Config, DumpCursor, Policy, Store, StoreError};
+use super::{Arc, Config, DumpCursor, KeyHasher, Policy, Reassign, Store, StoreError};
+
+/// Something to do, with the number of its key.
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    Set { key: u64, length: usize, mark: u64, flags: u32, lifetime: u32 },
+    Get { key: u64 },
+    Remove { key: u64 },
+    Touch { key: u64, lifetime: u32 },
+    SetCas { key: u64, cas: u64 },
+    Reassign { source: i32, target: i32 },
+    SetLimit { bytes: usize },
+    Tune { automove: u32, policy: Policy },
+    Advance { seconds: u32 },
+    Flush,
+    FlushIn { seconds: u32 },
+    Crawl,
+    Maintain,
+}
+
+impl Operation {
+    /// The operation of a step. Its values are of up to one of some sizes.
+    fn of(random: &mut Random, step: u64, world: &World) -> Operation {
+        let key = match random.next(3) {
+            0 => random.next(world.keys / 40 + 1),
+            _ => random.next(world.keys),
+        };
+        match random.next(1000) {
+            0..450 => {
+                let size = world.sizes[random.next(world.sizes.len() as u64) as usize];
+                Operation::Set {
+                    key,
+                    length: size - random.next(size as u64 / 2 + 1) as usize,
+                    mark: step + 1,
+                    flags: if random.next(2) == 0 { 0 } else { step as u32 | 1 },
+                    lifetime: if random.next(6) == 0 { 1 + random.next(30) as u32 } else { 0 },
+                }
+            }
+            450..850 => Operation::Get { key },
+            850..920 => Operation::Remove { key },
+            920..940 => {
+                Operation::Touch { key, lifetime: if random.next(2) == 0 { 0 } else { 1 + random.next(9) as u32 } }
+            }
+            // An id that needs more room than the item has.
+            940..950 => Operation::SetCas { key, cas: u64::MAX - step },
+            950..955 => Operation::Reassign {
+                source: random.next(world.classes + 2) as i32 - 1,
+                target: random.next(world.classes + 1) as i32,
+            },
+            955..957 => {
+                let sixteenths = [12, 16, 24, 32][random.next(4) as usize];
+                Operation::SetLimit { bytes: world.config.memory_limit_bytes / 16 * sixteenths }
+            }
+            957..960 => Operation::Tune {
+                automove: random.next(3) as u32,
+                policy: [Policy::QuickDemotion, Policy::Segmented, Policy::Flat][random.next(3) as usize],
+            },
+            // Mostly a little, seldom past everything.
+            960..970 => {
+                Operation::Advance { seconds: if random.next(20) == 0 { JUMP_SECONDS } else { random.next(4) as u32 } }
+            }
+            // Seldom enough for memory to be full in between.
+            970 if random.next(8) == 0 => Operation::Flush,
+            971 if random.next(8) == 0 => Operation::FlushIn { seconds: 1 + random.next(5) as u32 },
+            972..980 => Operation::Crawl,
+            _ => Operation::Maintain,
+        }
+    }
+}
+
+/// What a run is made in.
+struct World {
+    config: Config,
+    sizes: &'static [usize],
+    /// Keys in use, some of them more than others.
+    keys: u64,
+    /// Largest slab class.
+    classes: u64,
+}
 
 /// What the model holds under a key.
 struct Expected {
@@ -23,122 +111,222 @@ struct Expected {
     stored: u32,
 }
 
+/// How often what happened that a run is about.
+#[derive(Clone, Copy, Default, Debug)]
+struct Coverage {
+    hits: u64,
+    /// Hits on values in chunks of their own.
+    large_hits: u64,
+    refused: u64,
+    evicted: u64,
+    expired: u64,
+    flushed: u64,
+    /// Pages that went from a class to another.
+    pages_moved: u64,
+    /// Page moves that were asked for and begun.
+    reassigned: u64,
+    /// Items that the mover took along.
+    rescued: u64,
+    limit_changes: u64,
+    policy_changes: u64,
+    clock_jumps: u64,
+}
+
 /// A store and what it should hold.
 struct Model {
     store: Store,
     items: HashMap<u64, Expected>,
-    random: Random,
     seconds: u32,
     /// When a delayed flush comes.
     flush: Option<u32>,
-    hits: u64,
-    refused: u64,
+    coverage: Coverage,
 }
 
-/// Runs `steps` random operations on values of up to some size.
+/// Runs some operations of each seed.
 #[track_caller]
-fn check(config: Config, seed: u64, steps: u64, sizes: &[usize]) {
-    let has_evictions = config.has_evictions;
-    let store = Store::new(config, Arc::default());
-    let mut model =
-        Model { store, items: HashMap::new(), random: Random(seed), seconds: 100, flush: None, hits: 0, refused: 0 };
-    for step in 0..steps {
-        if let Err(error) = model.step(step, sizes) {
-            panic!("MODEL_SEED={seed}, step {step}: {error}");
-        }
-        if step % (steps / 4) == steps / 4 - 1 {
-            model.compare_counts().unwrap_or_else(|error| panic!("MODEL_SEED={seed}, step {step}: {error}"));
+fn check(name: &str, fixed_seeds: &[u64], steps: u64, world: impl Fn(u64) -> World) {
+    let given = number("MODEL_SEED");
+    let fresh = KeyHasher::random().hash(b"a seed").0 >> 16;
+    let seeds: Vec<u64> = given.map_or_else(|| [fixed_seeds, &[fresh]].concat(), |seed| vec![seed]);
+    let steps = number("MODEL_STEPS").unwrap_or(steps);
+    for seed in seeds {
+        let world = world(seed);
+        let mut random = Random(seed);
+        let operations: Vec<Operation> = (0..steps).map(|step| Operation::of(&mut random, step, &world)).collect();
+        // Not by `println`, which nobody sees of a test that passes.
+        let _ = writeln!(std::io::stderr(), "{name}: MODEL_SEED={seed} MODEL_STEPS={steps}");
+        match run(&world, &operations) {
+            Ok(coverage) => coverage.check(&world, steps, seed),
+            Err(failure) => panic!("{name}: MODEL_SEED={seed}, {}", minimised(&world, &operations, failure)),
         }
     }
-    let evicted: u64 = model.classes().iter().map(|class| class.counters.evicted).sum();
-    assert!(model.hits > steps / 50, "seed {seed}: only {} hits", model.hits);
-    assert!(has_evictions == (evicted > 0), "seed {seed}: {evicted} evictions");
-    assert!(!has_evictions || model.refused == 0, "seed {seed}: {} stores refused", model.refused);
+}
+
+/// The step that failed, and how.
+type Failure = (usize, String);
+
+/// Does all operations on a new store.
+fn run(world: &World, operations: &[Operation]) -> Result<Coverage, Failure> {
+    let store = Store::new(world.config.clone(), Arc::default());
+    let mut model = Model { store, items: HashMap::new(), seconds: 100, flush: None, coverage: Coverage::default() };
+    for (step, operation) in operations.iter().enumerate() {
+        // What the store asserts itself counts as well.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            model.step(*operation)?;
+            if step % COMPARED_EVERY == COMPARED_EVERY - 1 { model.compare_counts() } else { Ok(()) }
+        }));
+        let result = result.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            Err(text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
+        });
+        result.map_err(|error| (step, error))?;
+    }
+    model.compare_counts().map_err(|error| (operations.len(), error))?;
+    Ok(model.totals())
+}
+
+/// Tells a failure, with few operations that still lead to one.
+fn minimised(world: &World, operations: &[Operation], (step, error): Failure) -> String {
+    let mut kept: Vec<Operation> = operations.iter().take(step + 1).copied().collect();
+    let (mut last, mut budget) = ((step, error.clone()), MINIMISE_OPERATIONS_MAX);
+    let mut piece = kept.len() / 2;
+    while piece > 0 && budget > 0 {
+        let mut at = 0;
+        while at < kept.len() && budget > 0 {
+            budget = budget.saturating_sub(kept.len());
+            let mut tried = kept.clone();
+            tried.drain(at..(at + piece).min(kept.len()));
+            match run(world, &tried) {
+                Err(failure) => {
+                    tried.truncate(failure.0 + 1);
+                    (kept, last) = (tried, failure);
+                }
+                Ok(_) => at += piece,
+            }
+        }
+        piece = if piece > kept.len() { kept.len() / 2 } else { piece / 2 };
+    }
+    let shown: Vec<String> =
+        kept.iter().rev().take(SHOWN_OPERATIONS_MAX).rev().map(|it| format!("\n  {it:?}")).collect();
+    let (count, reason) = (kept.len(), &last.1);
+    format!("step {step}: {error}\n{count} operations are enough for '{reason}', the last:{}", shown.concat())
+}
+
+impl Coverage {
+    /// Everything has happened that the run is about.
+    #[track_caller]
+    fn check(&self, world: &World, steps: u64, seed: u64) {
+        let told = format!("MODEL_SEED={seed} MODEL_STEPS={steps}: {self:?}");
+        assert!(self.hits > steps / 50, "few hits: {told}");
+        assert!(world.config.has_evictions == (self.evicted > 0), "evictions: {told}");
+        assert!(!world.config.has_evictions || self.refused == 0, "stores were refused: {told}");
+        assert!(self.expired > 0 && self.flushed > 0, "nothing expired, or was flushed: {told}");
+        let has_large = world.sizes.iter().any(|&size| size > world.config.slab_chunk_max);
+        assert!(has_large == (self.large_hits > 0), "large values: {told}");
+        assert!(self.limit_changes > 0 && self.policy_changes > 0, "no changes: {told}");
+        assert!(self.clock_jumps > 0, "no jumps of the clock: {told}");
+        let has_pages = world.config.memory_limit_bytes > world.config.page_bytes;
+        assert!(!has_pages || self.pages_moved > 0, "no pages moved: {told}");
+        assert!(!has_pages || self.reassigned > 0 && self.rescued > 0, "the mover did nothing: {told}");
+    }
 }
 
 impl Model {
-    fn step(&mut self, step: u64, sizes: &[usize]) -> Result<(), String> {
-        let number = match self.random.next(3) {
-            0 => self.random.next(50),
-            _ => self.random.next(2000),
-        };
-        match self.random.next(1000) {
-            0..450 => self.set(number, step, sizes),
-            450..850 => self.get(number),
-            850..920 => {
+    fn step(&mut self, operation: Operation) -> Result<(), String> {
+        match operation {
+            Operation::Set { key, length, mark, flags, lifetime } => {
+                let exptime = if lifetime == 0 { 0 } else { self.seconds + lifetime };
+                self.set(key, Expected { length, mark, flags, cas: 0, exptime, stored: self.seconds })?;
+            }
+            Operation::Get { key } => self.get(key)?,
+            Operation::Remove { key: number } => {
                 self.items.remove(&number);
                 let key = key(number);
                 self.store.entry(&key, self.store.hash(&key), now(self.seconds), |entry| entry.remove());
-                Ok(())
             }
-            920..940 => self.touch(number),
-            940..950 => self.set_cas(number, step),
-            950..955 => {
-                let largest = i64::from(self.store.class_largest()) as u64;
-                let (source, target) = (self.random.next(largest + 2) as i32 - 1, self.random.next(largest + 1) as i32);
-                let _ = self.store.reassign(source, target, now(self.seconds));
-                Ok(())
+            Operation::Touch { key, lifetime } => {
+                let exptime = if lifetime == 0 { 0 } else { self.seconds + lifetime };
+                if self.visit(key, |entry| entry.set_exptime(exptime)) {
+                    self.items.get_mut(&key).ok_or("touched what was gone")?.exptime = exptime;
+                }
             }
-            955..957 => {
-                self.store.set_memory_limit((1 << 20) << self.random.next(3));
-                Ok(())
+            Operation::SetCas { key, cas } => {
+                let mut given = 0;
+                let is_there = self.visit(key, |entry| {
+                    entry.set_cas(cas);
+                    given = entry.item().map_or(0, |item| item.cas());
+                });
+                if is_there {
+                    let has_evictions = self.store.config().has_evictions;
+                    let expected = self.items.get_mut(&key).ok_or("changed what was gone")?;
+                    // Where nothing may be evicted there may be no room for a longer one.
+                    if given != cas && (has_evictions || given != expected.cas) {
+                        return Err(format!("CAS id {given} instead of {cas}"));
+                    }
+                    expected.cas = given;
+                }
             }
-            957..960 => {
-                let automove = self.random.next(3) as u32;
-                let policy = [Policy::QuickDemotion, Policy::Segmented, Policy::Flat][self.random.next(3) as usize];
+            Operation::Reassign { source, target } => {
+                let answer = self.store.reassign(source, target, now(self.seconds));
+                self.coverage.reassigned += u64::from(answer == Reassign::Running);
+            }
+            Operation::SetLimit { bytes } => {
+                let before = self.store.snapshot().limit_bytes;
+                self.store.set_memory_limit(bytes);
+                let after = self.store.snapshot().limit_bytes;
+                if after != bytes {
+                    return Err(format!("a limit of {after} bytes instead of {bytes}"));
+                }
+                self.coverage.limit_changes += u64::from(before != after);
+            }
+            Operation::Tune { automove, policy } => {
+                self.coverage.policy_changes += u64::from(self.store.tuning().policy != policy);
                 self.store.tune(|tuning| (tuning.automove, tuning.policy) = (automove, policy));
-                Ok(())
             }
-            960..970 => {
-                // Mostly a little, seldom past everything.
-                let jump = if self.random.next(20) == 0 { 100_000 } else { self.random.next(4) as u32 };
-                self.seconds += jump;
-                Ok(())
+            Operation::Advance { seconds } => {
+                self.seconds += seconds;
+                self.coverage.clock_jumps += u64::from(seconds == JUMP_SECONDS);
             }
-            // Seldom enough for memory to be full in between.
-            970 if self.random.next(8) == 0 => {
+            Operation::Flush => {
                 self.store.flush(None, now(self.seconds));
                 self.items.clear();
                 self.flush = None;
-                Ok(())
             }
-            971 if self.random.next(8) == 0 => {
-                let at = self.seconds + 1 + self.random.next(5) as u32;
+            Operation::FlushIn { seconds } => {
+                let at = self.seconds + seconds;
                 self.store.flush(Some(at), now(self.seconds));
                 self.flush = Some(at);
-                Ok(())
             }
-            972..980 => {
+            Operation::Crawl => {
                 let _ = self.store.crawl(u64::MAX, now(self.seconds));
-                Ok(())
             }
-            _ => {
+            Operation::Maintain => {
                 let _ = self.store.maintain(0, 1, now(self.seconds));
-                Ok(())
             }
         }
+        Ok(())
     }
 
-    fn set(&mut self, number: u64, step: u64, sizes: &[usize]) -> Result<(), String> {
-        let size = sizes[self.random.next(sizes.len() as u64) as usize];
-        let length = size - self.random.next(size as u64 / 2 + 1) as usize;
-        let flags = if self.random.next(2) == 0 { 0 } else { step as u32 | 1 };
-        let exptime = if self.random.next(6) == 0 { self.seconds + 1 + self.random.next(30) as u32 } else { 0 };
-        let mark = step + 1;
-        match set(&self.store, &key(number), &filled(length, mark), flags, exptime, now(self.seconds)) {
+    fn set(&mut self, number: u64, mut item: Expected) -> Result<(), String> {
+        let value = filled(item.length, item.mark);
+        match set(&self.store, &key(number), &value, item.flags, item.exptime, now(self.seconds)) {
             Ok(cas) => {
-                let stored = self.seconds;
-                self.items.insert(number, Expected { length, mark, flags, cas, exptime, stored });
+                item.cas = cas;
+                self.items.insert(number, item);
             }
-            Err(StoreError::NoMemory) => self.refused += 1,
-            Err(error) => return Err(format!("{length} bytes: {error:?}")),
+            Err(StoreError::NoMemory) if self.store.config().has_evictions => {
+                return Err(format!("{} bytes were refused", item.length));
+            }
+            Err(StoreError::NoMemory) => self.coverage.refused += 1,
+            Err(error) => return Err(format!("{} bytes: {error:?}", item.length)),
         }
         Ok(())
     }
 
     fn get(&mut self, number: u64) -> Result<(), String> {
         let Some((value, flags, cas)) = get(&self.store, &key(number), now(self.seconds)) else { return Ok(()) };
-        self.hits += 1;
+        self.coverage.hits += 1;
+        self.coverage.large_hits += u64::from(value.len() > self.store.config().slab_chunk_max);
         let expected = self.items.get(&number).ok_or("a value came back")?;
         if expected.exptime != 0 && expected.exptime <= self.seconds {
             return Err(format!("expired at {}, found at {}", expected.exptime, self.seconds));
@@ -156,24 +344,6 @@ impl Model {
         }
     }
 
-    fn touch(&mut self, number: u64) -> Result<(), String> {
-        let exptime = if self.random.next(2) == 0 { 0 } else { self.seconds + 1 + self.random.next(9) as u32 };
-        let is_there = self.visit(number, |entry| entry.set_exptime(exptime));
-        if is_there {
-            self.items.get_mut(&number).ok_or("touched what was gone")?.exptime = exptime;
-        }
-        Ok(())
-    }
-
-    /// Gives an item a CAS id that needs more room than it has.
-    fn set_cas(&mut self, number: u64, step: u64) -> Result<(), String> {
-        let wide = u64::MAX - step;
-        if self.visit(number, |entry| entry.set_cas(wide)) {
-            self.items.get_mut(&number).ok_or("changed what was gone")?.cas = wide;
-        }
-        Ok(())
-    }
-
     /// Does something to an item that is there; whether it was, and still is.
     fn visit(&self, number: u64, change: impl FnOnce(&mut super::Entry<'_>)) -> bool {
         let key = key(number);
@@ -183,10 +353,6 @@ impl Model {
             }
             entry.item().is_some()
         })
-    }
-
-    fn classes(&self) -> Vec<ClassSnapshot> {
-        self.store.snapshot().classes
     }
 
     /// What the lists hold, what is counted and what a dump shows is the same.
@@ -210,53 +376,100 @@ impl Model {
             false => Err(format!("{dumped} items dumped of {listed}")),
         }
     }
+
+    fn totals(&self) -> Coverage {
+        let Snapshot { classes, counters, .. } = self.store.snapshot();
+        Coverage {
+            evicted: classes.iter().map(|class| class.counters.evicted).sum(),
+            expired: counters.get_expired,
+            flushed: counters.get_flushed,
+            pages_moved: counters.slabs_moved,
+            rescued: counters.reassign_rescues,
+            ..self.coverage
+        }
+    }
 }
 
 fn key(number: u64) -> Vec<u8> {
     format!("key{number}").into_bytes()
 }
 
-/// The least memory there is, in chunks of 4 KiB.
-fn tiny(partitions: usize) -> Config {
+/// The least memory in which every kind of item has its place: sixteen pages of one granule each, chunks of a quarter of
+/// that. All in it is a sixteenth to a 256th of what it is by default.
+fn tiny(seed: u64) -> Config {
     Config {
-        memory_limit_bytes: 1 << 20,
-        slab_chunk_max: 4096,
-        item_size_max: 1 << 19,
-        partitions,
+        memory_limit_bytes: 64 << 10,
+        page_bytes: 4096,
+        slab_chunk_max: 1024,
+        item_size_max: 32 << 10,
+        // With few classes each has several pages, with many most have the one that they cannot lose.
+        growth_factor: [2.0, 1.25][seed as usize % 2],
+        partitions: 1,
+        hash_seed: Some(seed),
         ..Config::default()
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
+/// The least memory with pages as users see them, in chunks of 4 KiB.
+fn one_page(seed: u64) -> Config {
+    Config {
+        memory_limit_bytes: 1 << 20,
+        slab_chunk_max: [4096, 16384][seed as usize % 2],
+        item_size_max: 1 << 19,
+        hash_seed: Some(seed),
+        ..Config::default()
+    }
+}
+
+fn world(config: Config, sizes: &'static [usize], keys: u64) -> World {
+    let classes = u64::from(Store::new(config.clone(), Arc::default()).class_largest());
+    World { config, sizes, keys, classes }
+}
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
 }
 
 #[test]
-fn small_values_agree_with_the_model() {
-    for round in 0..4 {
-        let partitions = [1, 4][round as usize % 2];
-        check(
-            tiny(partitions),
-            number("MODEL_SEED", 1) + round,
-            number("MODEL_STEPS", 300_000),
-            &[30, 200, 1500, 4000],
-        );
-    }
+fn small_values_in_tiny_memory_agree_with_the_model() {
+    let sizes = &[30, 200, 500, 900];
+    check("small, tiny", &[1, 2, 3, 4], 300_000, |seed| world(tiny(seed), sizes, 600));
+}
+
+/// Of the fixed seeds, 11 found that a small value was refused though large ones could go: the class to take memory from
+/// had been emptied since it was chosen, and the ends of large values filled the first page of the small value's class.
+#[test]
+fn values_of_all_sizes_in_tiny_memory_agree_with_the_model() {
+    let sizes = &[30, 300, 900, 1500, 5000, 20_000];
+    check("all sizes, tiny", &[11, 12, 13, 14], 150_000, |seed| world(tiny(seed), sizes, 200));
+}
+
+#[test]
+fn a_tiny_store_that_may_not_evict_agrees_with_the_model() {
+    let config = |seed| Config { has_evictions: false, ..tiny(seed) };
+    check("no evictions, tiny", &[21, 22], 200_000, |seed| world(config(seed), &[30, 200, 900, 3000], 600));
+}
+
+#[test]
+fn small_values_in_partitions_agree_with_the_model() {
+    let config = |seed| Config { partitions: 4, ..one_page(seed) };
+    check("small, four partitions", &[2, 4], 200_000, |seed| world(config(seed), &[30, 200, 1500, 4000], 2000));
 }
 
 #[test]
 fn values_of_all_sizes_agree_with_the_model() {
-    for round in 0..4 {
-        let sizes = [50, 800, 5000, 9000, 40_000, 120_000];
-        let config = Config { slab_chunk_max: [4096, 16384][round as usize % 2], ..tiny(1) };
-        check(config, number("MODEL_SEED", 11) + round, number("MODEL_STEPS", 20_000), &sizes);
-    }
+    let sizes = &[50, 800, 5000, 9000, 40_000, 120_000];
+    check("all sizes", &[11, 12], 20_000, |seed| world(one_page(seed), sizes, 2000));
 }
 
-#[test]
-fn a_store_that_may_not_evict_agrees_with_the_model() {
-    for round in 0..2 {
-        let config = Config { has_evictions: false, ..tiny(1) };
-        check(config, number("MODEL_SEED", 21) + round, number("MODEL_STEPS", 200_000), &[30, 500, 3000]);
-    }
-}
+/// A jump of the clock past everything.
+const JUMP_SECONDS: u32 = 100_000;
+
+/// Steps between two comparisons of everything.
+const COMPARED_EVERY: usize = 2000;
+
+/// Operations that may be done to make a failing run shorter.
+const MINIMISE_OPERATIONS_MAX: usize = 20_000_000;
+
+/// Operations of it that are shown.
+const SHOWN_OPERATIONS_MAX: usize = 40;

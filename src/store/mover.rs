@@ -5,14 +5,13 @@
 //! large values is given up by freeing chunks, memory of small items by emptying spans, the emptiest and oldest first,
 //! item by item into other slots.
 
-use crate::base::sizes::PAGE_BYTES;
 use crate::base::time::Now;
 use crate::stats::events::class as event_class;
 
 use super::Store;
 use super::automove::{Automove, Sample};
 use super::maintain::{Evacuated, Tally};
-use super::slab::budget::{PAGE_MEMORY_BYTES, PageCounts};
+use super::slab::budget::PageCounts;
 use super::slab::spans::{SpanFacts, Spans};
 
 /// Most items moved in a step.
@@ -209,7 +208,7 @@ impl Store {
             job.pages = 1;
             return Step::Ready;
         }
-        let allowed = counts.pages[job.source].saturating_sub(1) * PAGE_MEMORY_BYTES;
+        let allowed = counts.pages[job.source].saturating_sub(1) * counts.page_memory_bytes();
         let excess = counts.used[job.source].saturating_sub(allowed);
         if excess == 0 {
             return Step::Ready;
@@ -288,7 +287,7 @@ impl Store {
             true => counts.malloced_bytes.saturating_sub(counts.page_limit_bytes),
             false => counts.excess_bytes,
         };
-        let excess = excess_bytes.div_ceil(PAGE_BYTES);
+        let excess = excess_bytes.div_ceil(counts.page_bytes);
         if excess == 0 {
             mover.is_shrinking = false;
             mover.excess_since = 0;
@@ -320,9 +319,9 @@ impl Store {
         let mut samples: Vec<Sample> = vec![Sample::default(); counts.pages.len()];
         for (class, sample) in samples.iter_mut().enumerate().skip(1) {
             sample.pages = counts.pages[class];
-            let unspent = (counts.pages[class] * PAGE_MEMORY_BYTES).saturating_sub(counts.used[class]);
+            let unspent = (counts.pages[class] * counts.page_memory_bytes()).saturating_sub(counts.used[class]);
             let free = self.shared.chunks.counts(class).1 * self.shared.chunks.cost(class);
-            sample.free_pages = (unspent + free) as f64 / PAGE_BYTES as f64;
+            sample.free_pages = (unspent + free) as f64 / counts.page_bytes as f64;
         }
         for partition in &self.partitions {
             let partition = partition.lock();
@@ -330,7 +329,7 @@ impl Store {
                 let state = &partition.classes[class];
                 sample.evicted += state.counters.evicted;
                 sample.outofmemory += state.counters.outofmemory;
-                sample.free_pages += partition.spans.free_bytes(class) as f64 / PAGE_BYTES as f64;
+                sample.free_pages += partition.spans.free_bytes(class) as f64 / counts.page_bytes as f64;
                 if let Some(time) = partition.victim_time(class) {
                     sample.age = sample.age.max(u64::from(now.seconds.saturating_sub(time)));
                 }

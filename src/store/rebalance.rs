@@ -227,7 +227,10 @@ impl Partition {
                 return None;
             }
             if self.spans.count(source) == 0 {
-                self.evict_large(source, bytes, now);
+                if self.evict_large(source, bytes, now) == Freed::Nothing {
+                    // It was emptied since it was chosen.
+                    self.rebalance.patience = 0;
+                }
             } else if !self.start_emptying(source) {
                 return None;
             } else if let Some(id) = self.borrow(class, bin) {

@@ -32,7 +32,7 @@ impl Stream {
                 }
             },
         }
-        let Some(mut command) = made.commands.pop() else { return };
+        let mut command = made.commands.pop().unwrap_or_else(|| Command::filler(""));
         for _ in 0..=self.random.below(3) {
             let index = self.random.below(command.pieces.len());
             if let Some(Piece::Bytes(bytes)) = command.pieces.get_mut(index) {

@@ -15,10 +15,11 @@ pub enum Rule {
     /// then, this server sends them: its answer may be longer, by whole packets.
     WrongMagic,
     /// In a text that is broken by chance a value may never come to its end. memcached keeps the replies before it back until
-    /// it does, and drops them when the connection ends; this server sends them: its answer may be longer, by whole lines.
+    /// it does, and drops them when the connection ends; this server sends them: its answer may be longer, by whole lines, but
+    /// not by more than there are requests from the broken one on. The same holds for a packet that is not finished.
     UnfinishedValue,
     /// A server that closes a connection with requests unread, behind a packet that it refuses, makes the system reset it:
-    /// replies still on their way can be lost, of either server. The other's answer may be longer, by whole replies.
+    /// replies still on their way can be lost, of either server, and a large one can be cut. The other's answer may be longer.
     Reset,
     /// The name of the release, when the two are not of the same.
     Release,

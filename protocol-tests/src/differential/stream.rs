@@ -1,7 +1,7 @@
 //! The stream: batches of commands without end, the same for the same seed.
 //!
 //! Four in five commands are ones a client would send; one in five is broken, by a table of known mistakes or by chance.
-//! Batches speak text (classic and meta mixed) or binary.
+//! Commands that only keep these apart are not counted. Batches speak text (classic and meta mixed) or binary.
 //!
 //! What depends on how the system cuts the input, or on when a thread runs, is left out or put behind a [`sync`](Sync):
 //!
@@ -37,17 +37,41 @@ pub enum Piece {
     },
 }
 
+/// What a command is there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A client would send it.
+    #[default]
+    Valid,
+    /// It breaks a rule.
+    Broken,
+    /// It keeps others apart, and is not counted.
+    Filler,
+}
+
 /// One command, with its data. Broken ones may be anything.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Command {
     /// What is sent.
     pub pieces: Vec<Piece>,
+    /// What for.
+    pub kind: Kind,
 }
 
 impl Command {
     /// A command of bytes only.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Command {
-        Command { pieces: vec![Piece::Bytes(bytes.into())] }
+        Command { pieces: vec![Piece::Bytes(bytes.into())], kind: Kind::Valid }
+    }
+
+    /// A command that is not counted.
+    pub fn filler(bytes: impl Into<Vec<u8>>) -> Command {
+        Command { kind: Kind::Filler, ..Command::bytes(bytes) }
+    }
+
+    /// Deletes a key.
+    pub fn forget(key: &[u8]) -> Command {
+        Command::bytes([b"delete ", key, b"\r\n"].concat())
     }
 
     /// Adds bytes.
@@ -80,10 +104,56 @@ impl Command {
 pub struct Batch {
     /// Whether it is in the binary protocol.
     pub is_binary: bool,
-    /// Whether one of its commands is broken by chance.
-    pub is_mutated: bool,
+    /// The command that is broken by chance, if there is one: what becomes of the rest is not known.
+    pub mutated: Option<usize>,
     /// In their order.
     pub commands: Vec<Command>,
+}
+
+impl Batch {
+    /// How many commands are of a kind.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.commands.iter().filter(|command| command.kind == kind).count()
+    }
+
+    /// Commands that count.
+    pub fn counted(&self) -> usize {
+        self.commands.len() - self.count(Kind::Filler)
+    }
+
+    /// The last command breaks a rule.
+    fn mark_broken(&mut self) {
+        if let Some(last) = self.commands.last_mut() {
+            last.kind = Kind::Broken;
+        }
+    }
+
+    /// All bytes for a server whose CAS ids `cas` knows, and where those of the mutated command begin.
+    pub fn input(&self, cas: impl Fn(&[u8]) -> u64) -> (Vec<u8>, Option<usize>) {
+        let (mut input, mut mutated_at) = (Vec::new(), None);
+        for (index, command) in self.commands.iter().enumerate() {
+            if self.mutated == Some(index) {
+                mutated_at = Some(input.len());
+            }
+            command.append_to(&mut input, &cas);
+        }
+        (input, mutated_at)
+    }
+}
+
+impl Batch {
+    /// The commands for people, each with its first bytes.
+    pub fn shown(&self) -> String {
+        let mut text = String::from("\nthe batch:\n");
+        for command in &self.commands {
+            let mut bytes = Vec::new();
+            command.append_to(&mut bytes, |_| 0);
+            let length = bytes.len();
+            bytes.truncate(200);
+            text.push_str(&format!("{} ({length} bytes)\n", bytes.escape_ascii()));
+        }
+        text
+    }
 }
 
 /// Makes batches.
@@ -119,10 +189,10 @@ impl Stream {
         let is_binary = self.random.one_in(3);
         let mut batch = Batch { is_binary, ..Batch::default() };
         if !is_binary {
-            batch.commands.push(Command::bytes("set first 0 0 1\r\nx\r\ndelete first\r\n"));
+            batch.commands.push(Command::filler("set first 0 0 1\r\nx\r\ndelete first\r\n"));
         }
         for _ in 0..1 + self.random.below(BATCH_COMMANDS_MAX) {
-            if batch.commands.len() < 2 || !self.random.one_in(BROKEN_ONE_IN) {
+            if batch.commands.len() < 2 || self.random.below(100) >= BROKEN_PERCENT {
                 self.valid(&mut batch);
                 continue;
             }
@@ -133,6 +203,7 @@ impl Stream {
                     true => self.broken_packet(&mut batch),
                     false => self.broken_line(&mut batch),
                 }
+                batch.mark_broken();
                 self.is_private = false;
                 self.sync(&mut batch);
                 continue;
@@ -140,7 +211,8 @@ impl Stream {
             // What becomes of the rest is not known, so little follows.
             self.is_private = true;
             self.mutated(&mut batch);
-            batch.is_mutated = true;
+            batch.mark_broken();
+            batch.mutated = Some(batch.commands.len() - 1);
             for _ in 0..self.random.below(3) {
                 self.sync(&mut batch);
                 match is_binary {
@@ -193,8 +265,8 @@ impl Stream {
     /// A command after which no reply waits.
     pub(super) fn sync(&mut self, batch: &mut Batch) {
         let noop = match batch.is_binary {
-            true => Command::bytes([0x80, 0x0a].into_iter().chain([0; 22]).collect::<Vec<u8>>()),
-            false => Command::bytes("mn\r\n"),
+            true => Command::filler([0x80, 0x0a].into_iter().chain([0; 22]).collect::<Vec<u8>>()),
+            false => Command::filler("mn\r\n"),
         };
         batch.commands.push(noop);
     }
@@ -353,11 +425,23 @@ impl Stream {
     }
 }
 
+/// Options of both, and of slabstash alone. Memory is enough for everything: what is evicted is another matter.
+pub const OPTIONS: [(&str, &str); 5] = [
+    ("-m 1024 -t 2", ""),
+    ("-m 1024 -t 2", "-o partitions=16"),
+    ("-m 1024 -t 1 -C", ""),
+    ("-m 1024 -t 1 -o slab_chunk_max=16", "-o eviction_policy=segmented"),
+    ("-m 1024 -t 4 -I 2m -f 1.08 -n 10 -R 3", "-o eviction_policy=flat"),
+];
+
+/// A script that is cut at each byte.
+pub const SCRIPT_BYTES: usize = 4096;
+
 /// Commands of a batch.
 const BATCH_COMMANDS_MAX: usize = 100;
 
-/// One command in five is broken.
-const BROKEN_ONE_IN: usize = 5;
+/// So often a command is to be broken. The first of a batch and some that go with others never are: one in five is.
+const BROKEN_PERCENT: usize = 24;
 
 const VALUE_BYTES_MAX: usize = 70_000;
 
@@ -366,7 +450,7 @@ const SCRIPT_SLACK_BYTES: usize = 300;
 
 #[cfg(test)]
 mod tests {
-    use super::Stream;
+    use super::{Kind, Stream};
 
     fn bytes(seed: u64, batches: usize) -> Vec<u8> {
         let mut stream = Stream::new(seed);
@@ -381,6 +465,19 @@ mod tests {
     fn a_seed_is_all_there_is() {
         assert_eq!(bytes(3, 50), bytes(3, 50));
         assert_ne!(bytes(3, 50), bytes(4, 50));
+    }
+
+    #[test]
+    fn one_command_in_five_is_broken() {
+        let mut stream = Stream::new(7);
+        let (mut broken, mut counted) = (0, 0);
+        for _ in 0..6000 {
+            let batch = stream.batch();
+            broken += batch.count(Kind::Broken);
+            counted += batch.counted();
+        }
+        let percent = broken as f64 * 100.0 / counted as f64;
+        assert!((19.5..20.5).contains(&percent), "{percent} percent of {counted}");
     }
 
     #[test]

@@ -44,7 +44,7 @@ const SPAN_BYTES_LEAST: usize = 16 * 1024;
 /// Largest size of a span, more or less: several fit into a region.
 const SPAN_BYTES_MAX: usize = REGION_BYTES_MAX / 4;
 
-/// Slots that are a little less than whole pages may have spans up to this size, or so many times the smallest.
+/// Slots that are a little less than whole pages of the system may have spans up to this size, or so many times the smallest.
 const AWKWARD_SPAN_BYTES_MAX: usize = 384 * 1024;
 const AWKWARD_FACTOR: usize = 6;
 
@@ -66,7 +66,7 @@ pub struct BinRow {
 
 impl BinRow {
     fn new(base: usize, step: usize, count: usize, sizing: Sizing) -> Self {
-        let span_bytes = (1..=count).map(|steps| fitting_span(base + step * steps, sizing.span_bytes_least)).collect();
+        let span_bytes = (1..=count).map(|steps| fitting_span(base + step * steps, sizing)).collect();
         let step_inverse = (1_u64 << 32).div_ceil(step as u64);
         Self { base, step, step_inverse, count, shares_min: sizing.shares_min, span_bytes }
     }
@@ -114,11 +114,12 @@ impl BinRow {
     }
 }
 
-/// The least size of a span, from about `least_bytes` on, that leaves next to nothing behind its last slot.
-fn fitting_span(slot_bytes: usize, least_bytes: usize) -> usize {
+/// The least size of a span, from about the least on, that leaves next to nothing behind its last slot, in a slab page.
+fn fitting_span(slot_bytes: usize, sizing: Sizing) -> usize {
+    let least_bytes = sizing.span_bytes_least;
     let least = (least_bytes / slot_bytes).clamp(SLOTS_LEAST, SLOTS_MAX);
     let awkward = AWKWARD_SPAN_BYTES_MAX.min(AWKWARD_FACTOR * least_bytes);
-    let most = (2 * least).max(awkward / slot_bytes).min(SLOTS_MAX);
+    let most = (2 * least).max(awkward / slot_bytes).min(SLOTS_MAX).min(sizing.page_bytes / slot_bytes).max(least);
     let mut best = (0, 0);
     for slots in least..=most {
         let bytes = (slots * slot_bytes).next_multiple_of(GRANULE_BYTES);
@@ -138,16 +139,18 @@ fn fitting_span(slot_bytes: usize, least_bytes: usize) -> usize {
 struct Sizing {
     span_bytes_least: usize,
     shares_min: usize,
+    page_bytes: usize,
 }
 
 impl Sizing {
     /// For a memory limit of so many partitions. Each class of each partition has a partly filled span for each of its
     /// slot sizes, which must not come to a large part of the limit.
-    fn new(limit_bytes: usize, partitions: usize) -> Self {
+    fn new(limit_bytes: usize, partitions: usize, page_bytes: usize) -> Self {
         let slack_bytes = limit_bytes / partitions.max(1) / CLASS_SLACK_SHARE;
         let least = slack_bytes.clamp(SPAN_BYTES_LEAST, SPAN_BYTES_MIN);
-        let span_bytes_least = (limit_bytes / SPANS_NOMINAL).clamp(least, SPAN_BYTES_MAX);
-        Self { span_bytes_least, shares_min: (slack_bytes / span_bytes_least).clamp(1, SHARES_FEW) }
+        let span_bytes_least = (limit_bytes / SPANS_NOMINAL).clamp(least, SPAN_BYTES_MAX).min(page_bytes);
+        let shares_min = (slack_bytes / span_bytes_least).clamp(1, SHARES_FEW);
+        Self { span_bytes_least, shares_min, page_bytes }
     }
 }
 
@@ -164,7 +167,7 @@ impl BinTable {
     /// The bins for a class table and a memory limit of so many partitions; classes whose items are never kept inline
     /// have bins too, which stay unused.
     pub fn new(classes: &ClassTable, limit_bytes: usize, partitions: usize) -> Self {
-        let sizing = Sizing::new(limit_bytes, partitions);
+        let sizing = Sizing::new(limit_bytes, partitions, classes.page_bytes());
         let count = HEAD_BYTES_MAX.div_ceil(HEAD_STEP_BYTES);
         let mut rows = vec![BinRow::new(0, HEAD_STEP_BYTES, count, sizing)];
         for class in 1..=classes.largest() {
@@ -250,7 +253,7 @@ mod tests {
                     assert_eq!(span % GRANULE_BYTES, 0);
                     let parts = if limit_bytes > 1 << 20 { 100 } else { 20 };
                     assert!(span % slot * parts <= span, "{} of {span} bytes lost with slots of {slot}", span % slot);
-                    let least = Sizing::new(limit_bytes, 1).span_bytes_least;
+                    let least = Sizing::new(limit_bytes, 1, classes.page_bytes()).span_bytes_least;
                     let is_large_enough = span + slot >= least.min(SLOTS_MAX * slot);
                     let awkward = AWKWARD_SPAN_BYTES_MAX.min(AWKWARD_FACTOR * least);
                     let most = (2 * least.max(SLOTS_LEAST * slot)).max(awkward);

@@ -17,17 +17,19 @@ use std::collections::BTreeMap;
 
 use memmap2::MmapMut;
 
-use crate::base::sizes::PAGE_BYTES;
 use crate::base::sync::{AtomicUsize, Mutex, Ordering};
 
 use super::regions::{GRANULE_BYTES, REGION_BYTES_MAX};
 
 /// One part in so many of memory can be borrowed, and at least two spans.
 const BORROWED_PART: usize = 32;
-const BORROWED_BYTES_MIN: usize = PAGE_BYTES / 2;
+const BORROWED_BYTES_MIN: usize = 2 * GRANULE_BYTES;
+const BORROWED_PAGE_PART: usize = 2;
 
 /// Memory that a page stands for.
-pub const PAGE_MEMORY_BYTES: usize = PAGE_BYTES + 5 * 1024;
+pub const fn page_memory_bytes(page_bytes: usize) -> usize {
+    page_bytes + page_bytes / 1024 * 5
+}
 
 /// The indexes may have one part in so many of the limit on top of it, and a page.
 const INDEX_SHARE: usize = 90;
@@ -52,13 +54,14 @@ pub struct Budget {
 }
 
 struct State {
+    page_bytes: usize,
     is_elastic: bool,
     limit_bytes: usize,
     /// Bytes that only count (`T_MEMD_INITIAL_MALLOC`).
     initial_bytes: usize,
     /// Pages by class; class 0 is unused.
     pages: Vec<usize>,
-    /// Bytes in use by class. By the fixed rules used[c] <= pages[c] * PAGE_MEMORY_BYTES, but for a short time after a page
+    /// Bytes in use by class. By the fixed rules used[c] <= pages[c] * page_memory(), but for a short time after a page
     /// was taken away; by the elastic ones the sum is what is limited.
     used: Vec<usize>,
     /// Sum of `used`.
@@ -99,8 +102,8 @@ fn reserve_bytes(limit_bytes: usize) -> usize {
 }
 
 /// Bytes with those that can be borrowed.
-fn borrowable(bytes: usize) -> usize {
-    bytes + (bytes / BORROWED_PART).max(BORROWED_BYTES_MIN)
+fn borrowable(bytes: usize, page_bytes: usize) -> usize {
+    bytes + (bytes / BORROWED_PART).max(page_bytes / BORROWED_PAGE_PART).max(BORROWED_BYTES_MIN)
 }
 
 impl State {
@@ -108,29 +111,34 @@ impl State {
         self.pages.iter().sum::<usize>() + self.pool
     }
 
+    /// Memory that one stands for.
+    fn page_memory(&self) -> usize {
+        page_memory_bytes(self.page_bytes)
+    }
+
     fn malloced(&self) -> usize {
-        self.initial_bytes + self.pages() * PAGE_BYTES
+        self.initial_bytes + self.pages() * self.page_bytes
     }
 
     /// The limit without what the indexes have taken.
     fn page_limit(&self) -> usize {
-        let allowed = self.limit_bytes / INDEX_SHARE + PAGE_BYTES;
+        let allowed = self.limit_bytes / INDEX_SHARE + self.page_bytes;
         let excess = self.index_bytes.saturating_sub(allowed);
         self.limit_bytes.saturating_sub(excess)
     }
 
     fn is_full(&self) -> bool {
-        self.malloced() + PAGE_BYTES > self.page_limit()
+        self.malloced() + self.page_bytes > self.page_limit()
     }
 
     fn has_room(&self, class: usize, bytes: usize) -> bool {
-        self.used[class] + bytes <= self.pages[class] * PAGE_MEMORY_BYTES
+        self.used[class] + bytes <= self.pages[class] * self.page_memory()
     }
 
     /// Size of the region to map for a span of `bytes`: a huge page while that is not much more than what is in use, nor
     /// more than the limit allows, and else no more than the span needs.
     fn region_bytes(&self, bytes: usize) -> usize {
-        let used = if self.is_elastic { self.used_total } else { self.pages() * PAGE_MEMORY_BYTES };
+        let used = if self.is_elastic { self.used_total } else { self.pages() * self.page_memory() };
         let in_use = used + self.limit_bytes / REGION_SHARE + REGION_BYTES_MAX;
         if self.is_huge && self.mapped + self.allocated + REGION_BYTES_MAX <= in_use.min(self.capacity()) {
             REGION_BYTES_MAX
@@ -142,7 +150,7 @@ impl State {
     /// Bytes that the elastic rules allow all classes together.
     fn capacity(&self) -> usize {
         let bytes = self.page_limit().saturating_sub(self.initial_bytes);
-        bytes + bytes / PAGE_BYTES * (PAGE_MEMORY_BYTES - PAGE_BYTES)
+        bytes + bytes / self.page_bytes * (self.page_memory() - self.page_bytes)
     }
 
     fn room(&self) -> usize {
@@ -163,12 +171,12 @@ impl State {
     /// Gives a class the labels of pages for the bytes that it uses, by the elastic rules. Each class may have begun a page,
     /// so labels can be short; then those go without that lack the smallest part of a page.
     fn label(&mut self, class: usize) {
-        while self.pages[class] * PAGE_MEMORY_BYTES < self.used[class] {
-            let lacking = self.used[class] - self.pages[class] * PAGE_MEMORY_BYTES;
+        while self.pages[class] * self.page_memory() < self.used[class] {
+            let lacking = self.used[class] - self.pages[class] * self.page_memory();
             let donor = (1..self.pages.len()).max_by_key(|&other| self.unused(other)).unwrap_or(class);
             if self.pool > 0 {
                 self.pool -= 1;
-            } else if self.is_full() && self.unused(donor) + lacking.min(PAGE_MEMORY_BYTES) > PAGE_MEMORY_BYTES {
+            } else if self.is_full() && self.unused(donor) + lacking.min(self.page_memory()) > self.page_memory() {
                 self.pages[donor] -= 1;
                 self.followed += 1;
             } else if self.is_full() && self.pages[class] > 0 {
@@ -182,7 +190,7 @@ impl State {
     fn unused(&self, class: usize) -> usize {
         match (self.pages[class], self.used[class]) {
             (1, 1..) => 0,
-            (pages, used) => (pages * PAGE_MEMORY_BYTES).saturating_sub(used),
+            (pages, used) => (pages * self.page_memory()).saturating_sub(used),
         }
     }
 
@@ -191,7 +199,7 @@ impl State {
         let allowed = match self.is_closing {
             true => 0,
             false if self.is_elastic => self.capacity(),
-            false => self.pages() * PAGE_MEMORY_BYTES,
+            false => self.pages() * self.page_memory(),
         };
         while self.mapped + self.allocated + wanted > allowed {
             if self.drop_largest().is_none() {
@@ -266,6 +274,8 @@ impl State {
 /// Pages as a snapshot shows them.
 #[derive(Clone, Debug)]
 pub struct PageCounts {
+    /// Bytes of a page.
+    pub page_bytes: usize,
     /// Pages by class.
     pub pages: Vec<usize>,
     /// Bytes in use by class.
@@ -285,17 +295,23 @@ pub struct PageCounts {
 }
 
 impl PageCounts {
+    /// Memory that a page stands for.
+    pub fn page_memory_bytes(&self) -> usize {
+        page_memory_bytes(self.page_bytes)
+    }
+
     /// Whether no further page fits below the limit.
     pub fn is_full(&self) -> bool {
-        self.malloced_bytes + PAGE_BYTES > self.page_limit_bytes
+        self.malloced_bytes + self.page_bytes > self.page_limit_bytes
     }
 }
 
 impl Budget {
-    /// A budget of `limit_bytes` for `classes` classes (class 0 included). With `is_huge` regions are as
-    /// large as huge pages, and the system is asked for those.
-    pub fn new(limit_bytes: usize, initial_bytes: usize, classes: usize, is_huge: bool) -> Self {
+    /// A budget of `limit_bytes` in pages of `page_bytes` for `classes` classes (class 0 included), of which
+    /// `initial_bytes` are taken. With `is_huge` regions are as large as huge pages, and the system is asked for those.
+    pub fn new((limit_bytes, page_bytes): (usize, usize), initial_bytes: usize, classes: usize, is_huge: bool) -> Self {
         let state = State {
+            page_bytes,
             is_elastic: false,
             limit_bytes,
             initial_bytes,
@@ -350,9 +366,9 @@ impl Budget {
         let state = &mut *self.state.lock();
         let (used, allowed) = match state.is_elastic {
             true => (state.used_total, state.capacity()),
-            false => (state.used[class], state.pages[class] * PAGE_MEMORY_BYTES),
+            false => (state.used[class], state.pages[class] * state.page_memory()),
         };
-        if used + bytes > borrowable(allowed) {
+        if used + bytes > borrowable(allowed, state.page_bytes) {
             return false;
         }
         self.add_used(state, class, bytes);
@@ -362,7 +378,7 @@ impl Budget {
     /// Takes `bytes` for a class within its first page, whatever the limit: for a class that would otherwise fail.
     pub fn take_first(&self, class: usize, bytes: usize) -> bool {
         let state = &mut *self.state.lock();
-        if state.used[class] + bytes > PAGE_MEMORY_BYTES {
+        if state.used[class] + bytes > state.page_memory() {
             return false;
         }
         if !state.is_elastic && state.pages[class] == 0 {
@@ -481,7 +497,7 @@ impl Budget {
             }
             state.pool -= 1;
         } else {
-            if state.pages[source] == 0 || state.used[source] > (state.pages[source] - 1) * PAGE_MEMORY_BYTES {
+            if state.pages[source] == 0 || state.used[source] > (state.pages[source] - 1) * state.page_memory() {
                 return false;
             }
             state.pages[source] -= 1;
@@ -491,7 +507,7 @@ impl Budget {
         } else if !state.is_full() {
             state.pool += 1;
         } else {
-            state.ceiling = state.ceiling.saturating_sub(PAGE_MEMORY_BYTES);
+            state.ceiling = state.ceiling.saturating_sub(state.page_memory());
             state.trim(0);
         }
         self.show(state);
@@ -526,6 +542,7 @@ impl Budget {
     pub fn counts(&self) -> PageCounts {
         let state = &*self.state.lock();
         PageCounts {
+            page_bytes: state.page_bytes,
             pages: state.pages.clone(),
             used: state.used.clone(),
             pool: state.pool,
@@ -533,7 +550,7 @@ impl Budget {
             limit_bytes: state.limit_bytes,
             page_limit_bytes: state.page_limit(),
             excess_bytes: match state.is_elastic {
-                true => state.used_total.saturating_sub(borrowable(state.capacity())),
+                true => state.used_total.saturating_sub(borrowable(state.capacity(), state.page_bytes)),
                 false => state.malloced().saturating_sub(state.page_limit()),
             },
             followed: state.followed,
@@ -544,10 +561,13 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::sizes::PAGE_BYTES;
+
+    const PAGE_MEMORY_BYTES: usize = page_memory_bytes(PAGE_BYTES);
 
     #[test]
     fn a_class_gets_its_first_page_above_the_limit() {
-        let budget = Budget::new(2 * PAGE_BYTES, 0, 4, false);
+        let budget = Budget::new((2 * PAGE_BYTES, PAGE_BYTES), 0, 4, false);
         assert!(budget.take(1, PAGE_MEMORY_BYTES) && budget.take(1, PAGE_MEMORY_BYTES));
         assert!(!budget.take(1, 1));
         assert!(budget.take(2, 64 << 10));
@@ -558,7 +578,7 @@ mod tests {
 
     #[test]
     fn elastic_memory_goes_to_whoever_asks() {
-        let budget = Budget::new(3 * PAGE_BYTES, 0, 4, false);
+        let budget = Budget::new((3 * PAGE_BYTES, PAGE_BYTES), 0, 4, false);
         let shown = |budget: &Budget| (budget.counts().pages, budget.counts().followed, budget.counts().excess_bytes);
         budget.set_elastic(true);
         assert!(budget.take(1, 3 * PAGE_MEMORY_BYTES));
@@ -576,12 +596,12 @@ mod tests {
         assert!(budget.take(2, PAGE_MEMORY_BYTES));
         assert_eq!(shown(&budget), (vec![0, 2, 2, 0], 1, 0));
         assert!(budget.take_first(3, PAGE_MEMORY_BYTES) && !budget.take_first(3, 1));
-        assert_eq!(shown(&budget), (vec![0, 2, 1, 1], 2, PAGE_MEMORY_BYTES - BORROWED_BYTES_MIN));
+        assert_eq!(shown(&budget), (vec![0, 2, 1, 1], 2, PAGE_MEMORY_BYTES - PAGE_BYTES / BORROWED_PAGE_PART));
     }
 
     #[test]
     fn pages_go_to_the_pool_only_below_the_limit() {
-        let budget = Budget::new(2 * PAGE_BYTES, 0, 4, false);
+        let budget = Budget::new((2 * PAGE_BYTES, PAGE_BYTES), 0, 4, false);
         assert!(budget.take(1, 2 * PAGE_MEMORY_BYTES) && budget.take(2, 1));
         assert!(!budget.move_page(1, 0));
         budget.give_back(1, 2 * PAGE_MEMORY_BYTES);
@@ -595,7 +615,7 @@ mod tests {
 
     #[test]
     fn spans_are_reused_and_given_back() {
-        let budget = Budget::new(2 * PAGE_BYTES, 0, 2, false);
+        let budget = Budget::new((2 * PAGE_BYTES, PAGE_BYTES), 0, 2, false);
         assert!(budget.take(1, 64 << 10));
         let span = budget.map(64 << 10).expect("memory");
         budget.unmap(span);
@@ -608,7 +628,7 @@ mod tests {
     /// limit was resident.
     #[test]
     fn spare_memory_makes_room_for_what_is_allocated() {
-        let budget = Budget::new(2 * PAGE_BYTES, 0, 2, false);
+        let budget = Budget::new((2 * PAGE_BYTES, PAGE_BYTES), 0, 2, false);
         budget.set_elastic(true);
         let spans: Vec<_> = (0..8).map(|_| budget.map(256 << 10).expect("memory")).collect();
         spans.into_iter().for_each(|span| budget.unmap(span));
@@ -622,7 +642,7 @@ mod tests {
 
     #[test]
     fn a_large_index_takes_pages() {
-        let budget = Budget::new(64 * PAGE_BYTES, 0, 2, false);
+        let budget = Budget::new((64 * PAGE_BYTES, PAGE_BYTES), 0, 2, false);
         budget.resize_index(0, 2 * PAGE_BYTES);
         assert!(budget.take(1, 60 * PAGE_MEMORY_BYTES));
         budget.resize_index(2 * PAGE_BYTES, 5 * PAGE_BYTES);
@@ -641,7 +661,7 @@ mod tests {
     /// The store took memory until none was left, and the next small allocation of anybody ended the process.
     #[test]
     fn what_the_system_refuses_is_not_asked_for_at_once_again() {
-        let budget = Budget::new(64 * PAGE_BYTES, 0, 2, false);
+        let budget = Budget::new((64 * PAGE_BYTES, PAGE_BYTES), 0, 2, false);
         budget.set_elastic(true);
         let memory = budget.map(8192).expect("memory");
         assert!(budget.map(1 << 60).is_none());
@@ -661,11 +681,14 @@ mod tests {
 #[cfg(all(test, feature = "loom"))]
 mod models {
     use super::*;
+    use crate::base::sizes::PAGE_BYTES;
     use crate::base::sync::Arc;
     use crate::base::sync::model::{check, thread};
 
+    const PAGE_MEMORY_BYTES: usize = page_memory_bytes(PAGE_BYTES);
+
     fn elastic(pages: usize, is_huge: bool) -> Arc<Budget> {
-        let budget = Budget::new(pages * PAGE_BYTES, 0, 4, is_huge);
+        let budget = Budget::new((pages * PAGE_BYTES, PAGE_BYTES), 0, 4, is_huge);
         budget.set_elastic(true);
         Arc::new(budget)
     }
@@ -712,7 +735,7 @@ mod models {
     #[test]
     fn a_page_is_moved_or_used() {
         check(|| {
-            let budget = Arc::new(Budget::new(2 * PAGE_BYTES, 0, 4, false));
+            let budget = Arc::new(Budget::new((2 * PAGE_BYTES, PAGE_BYTES), 0, 4, false));
             assert!(budget.take(1, 2 * PAGE_MEMORY_BYTES));
             budget.give_back(1, PAGE_MEMORY_BYTES);
             let mover = on_thread(&budget, |budget| budget.move_page(1, 2));

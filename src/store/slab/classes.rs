@@ -1,7 +1,7 @@
 //! The slab class table, computed as memcached computes it, so that class ids, chunk sizes and the class of an item are
 //! the same to everybody who looks (`stats slabs`, `stats items`, `slabs reassign`, `cls=` in dumps).
 
-use crate::base::sizes::{CLASSES_MAX, PAGE_BYTES};
+use crate::base::sizes::CLASSES_MAX;
 
 use super::super::config::Config;
 
@@ -24,6 +24,7 @@ pub struct ClassTable {
     sizes: Vec<usize>,
     /// Class by item bytes in granules, for items up to [`TABLE_BYTES`].
     by_granule: Vec<u8>,
+    page_bytes: usize,
 }
 
 impl ClassTable {
@@ -46,7 +47,7 @@ impl ClassTable {
             }
         }
         sizes.push(config.slab_chunk_max);
-        let mut table = Self { sizes, by_granule: Vec::new() };
+        let mut table = Self { sizes, by_granule: Vec::new(), page_bytes: config.page_bytes };
         table.by_granule = (0..=TABLE_BYTES / GRANULE).map(|granule| table.search(granule * GRANULE)).collect();
         table
     }
@@ -75,9 +76,14 @@ impl ClassTable {
         self.sizes[class]
     }
 
+    /// Bytes of a page.
+    pub fn page_bytes(&self) -> usize {
+        self.page_bytes
+    }
+
     /// Chunks of a class in a page.
     pub fn chunks_per_page(&self, class: usize) -> usize {
-        (PAGE_BYTES / self.sizes[class]).max(1)
+        (self.page_bytes / self.sizes[class]).max(1)
     }
 }
 
