@@ -1,9 +1,12 @@
 //! `docs/limits.md` is what the code is: its values are those of the constants and of an empty command line, its tests
 //! exist, and no bound of the source is missing.
 
+mod cited;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cited::quoted;
 use slabstash::options::{Invocation, Parsed, parse, settings_report};
 
 /// A row of a table.
@@ -40,11 +43,6 @@ fn rows() -> Vec<Row> {
         .collect();
     assert!(rows.len() > 100, "{} rows", rows.len());
     rows
-}
-
-/// What stands between backquotes.
-fn quoted(cell: &str) -> Vec<&str> {
-    cell.split('`').skip(1).step_by(2).collect()
 }
 
 /// A value in the smallest unit: bytes, milliseconds, or as it is.
@@ -151,7 +149,6 @@ fn values_are_those_of_an_empty_command_line() {
 
 #[test]
 fn tests_exist() {
-    let tests = root().join("protocol-tests");
     let mut wrong = Vec::new();
     for row in rows() {
         let Some(cell) = row.tests else { continue };
@@ -160,21 +157,7 @@ fn tests_exist() {
             wrong.push(format!("{}: no test", row.limit));
         }
         for test in named {
-            let (place, name) = test.split_once(": ").unwrap_or((test, ""));
-            // A name of one word is a function's; others are what a table of tests says.
-            let wanted = if name.contains([' ', '=']) { name.to_owned() } else { format!("fn {name}()") };
-            let is_there = if place.ends_with(".case") {
-                let text = read(&tests.join("cases").join(place)).unwrap_or_default();
-                text.lines().any(|line| line.strip_prefix("== ") == Some(name))
-            } else if place.ends_with(".rs") {
-                read(&root().join(place)).unwrap_or_default().contains(&wanted)
-            } else {
-                let file = tests.join("tests").join(place).with_extension("rs");
-                let folder = fs::read_dir(tests.join("tests").join(place)).into_iter().flatten();
-                let mut files = folder.filter_map(|entry| Some(entry.ok()?.path())).chain([file]);
-                files.any(|file| read(&file).unwrap_or_default().contains(&wanted))
-            };
-            if !is_there {
+            if !cited::is_there(test) {
                 wrong.push(format!("{}: there is no {test}", row.limit));
             }
         }
