@@ -179,6 +179,20 @@ fn tests_exist() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What is used above `-m` has a test for each kind.
+#[test]
+fn what_is_used_above_the_limit_is_tested() {
+    let text = read(&root().join("docs/limits.md")).expect("docs/limits.md");
+    let section =
+        text.split_once("\n## Memory above `-m`\n").and_then(|(_, rest)| rest.split_once("\n## ")).expect("it").0;
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| a ")).collect();
+    assert!(rows.len() >= 5, "{rows:?}");
+    for row in rows {
+        let tests: Vec<&str> = quoted(row).into_iter().filter(|word| word.contains(": ")).collect();
+        assert!(!tests.is_empty() && tests.iter().all(|test| cited::is_there(test)), "{row}");
+    }
+}
+
 /// The terminal's commands are clients, and bound themselves.
 const OTHERS: [&str; 1] = ["terminal"];
 

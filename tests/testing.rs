@@ -69,3 +69,40 @@ fn links_lead_somewhere() {
         assert!(root().join("docs").join(path).exists(), "there is no {link}");
     }
 }
+
+/// The parts of `./test`, and the words of README.md that say so.
+const PARTS: [(&str, &str); 16] = [
+    ("fmt", "formatting"),
+    ("clippy", "clippy"),
+    ("deny", "cargo-deny"),
+    ("tests", "unit and wire tests"),
+    ("concurrency", "models of what threads share"),
+    ("thread_sanitizer", "ThreadSanitizer"),
+    ("reference", "Debian's memcached"),
+    ("release", "the release build"),
+    ("clients", "real clients"),
+    ("soak", "half a minute of the soak"),
+    ("package", "the packages"),
+    ("dashboard", "dashboard in a browser"),
+    ("bench", "every benchmark"),
+    ("fuzz", "the fuzz targets"),
+    ("suite", "memcached's own suite"),
+    ("suite_tls", "memcached's own suite"),
+];
+
+#[test]
+fn the_readme_tells_of_every_part() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).expect("a readable file");
+    let (script, readme) = (read("test"), read("README.md"));
+    let table =
+        script.split_once("parts=\"\n").and_then(|(_, rest)| rest.split_once("\n\"")).expect("the table of parts").0;
+    let names: Vec<&str> = table.lines().map(|line| line.split('|').next().unwrap_or(line).trim()).collect();
+    assert_eq!(names, PARTS.map(|(name, _)| name));
+    let told = readme.split_once("\n## Tests\n").and_then(|(_, rest)| rest.split_once("\n## ")).expect("a section").0;
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut from = 0;
+    for (name, words) in PARTS {
+        let at = told[from..].find(words).unwrap_or_else(|| panic!("README.md does not tell of {name} in its place"));
+        from += at;
+    }
+}
