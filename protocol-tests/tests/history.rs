@@ -200,5 +200,5 @@ const SERVERS: [(&str, bool, u64, Option<Keeping>); 6] = [
     ("-t 2 -m 64 -o eviction_policy=segmented", true, 0, None),
     ("-t 2 -m 16 -M", false, 0, None),
     ("-t 2 -m 32", false, 0, Some(Keeping::File)),
-    ("-t 2 -m 32 -o slab_chunk_max=64", false, 7, Some(Keeping::Manager)),
+    ("-t 2 -m 32 -o slab_chunk_max=64", false, 5, Some(Keeping::Manager)),
 ];
