@@ -34,7 +34,10 @@ pub fn add(port: u16, trust: Option<&Trust>, round: u64, has_meta: bool) -> Resu
     let mut link = Link::open(port, trust)?;
     let mut wrong = Vec::new();
     for key in 0..KEYS {
-        let of = |answer: Answer| (0..RACERS).filter(|&racer| answers[racer][key] == answer).collect::<Vec<usize>>();
+        let given = answers.iter().map(|answers| answers[key]).enumerate();
+        let of = |answer: Answer| -> Vec<usize> {
+            given.clone().filter(|(_, given)| *given == answer).map(|(racer, _)| racer).collect()
+        };
         let winners = of(Answer::Stored);
         let name = name(round, key);
         if winners.len() > 1 || winners.is_empty() && !of(Answer::NotStored).is_empty() {
