@@ -161,7 +161,7 @@ fn cas_ids_that_go_down_are_seen() {
 
 #[test]
 fn adds_that_are_both_stored_are_seen() {
-    check(Fault::AddedTwice, &["of 8 adds"]);
+    check(Fault::AddedTwice, &["of 8 adds", "not the value of the add"]);
 }
 
 /// A cache that comes back from an older stop has values that were replaced, deleted or flushed since.
