@@ -1,10 +1,10 @@
-//! `docs/faults.md` and `docs/testing.md` name tests that there are: each fault has a test or a drill, each test and drill
-//! exists, and no test of the faults is left out.
+//! `docs/faults.md` names tests that there are: each fault has a test or a drill, each test and drill exists, and no test of
+//! the faults is left out.
 
 mod cited;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cited::{is_there, quoted, read};
 
@@ -94,25 +94,4 @@ fn no_test_of_the_faults_is_left_out() {
         left_out.extend(tests.filter(|test| !named.contains(test)).map(str::to_owned));
     }
     assert!(left_out.is_empty(), "not in docs/faults.md: {left_out:?}");
-}
-
-/// `docs/testing.md` names suites and files in the first column of its first table, and links others.
-#[test]
-fn the_account_of_the_tests_names_what_there_is() {
-    let text = document("testing.md");
-    let methods = rows(&text);
-    let methods = methods.iter().filter(|cells| cells.len() == 4 && cells[0].parse::<u32>().is_err());
-    let mut wrong = Vec::new();
-    for place in methods.flat_map(|cells| quoted(cells[0])) {
-        let suite = root().join("protocol-tests/tests").join(place).with_extension("rs");
-        if !suite.exists() && !root().join("src").join(place).is_file() {
-            wrong.push(format!("there is no {place}"));
-        }
-    }
-    for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-        if !root().join("docs").join(Path::new(link)).exists() {
-            wrong.push(format!("{link} leads nowhere"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

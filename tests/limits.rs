@@ -34,7 +34,12 @@ fn rows() -> Vec<Row> {
             limit: cells[1].clone(),
             value: cells[2].clone(),
             set_by: cells[3].clone(),
-            tests: (cells.len() == 7).then(|| cells[5].clone()),
+            // Not every step has one.
+            tests: match cells.len() {
+                7 => Some(cells[5].clone()),
+                6 => Some(cells[4].clone()).filter(|tests| !tests.is_empty()),
+                _ => None,
+            },
         })
         .collect();
     assert!(rows.len() > 100, "{} rows", rows.len());
@@ -72,12 +77,16 @@ fn constant(source: &str, name: &str) -> Option<(String, String)> {
     Some((declared.rsplit(' ').nth(1)?.to_owned(), text.trim().to_owned()))
 }
 
+/// Where constants come from that others are made of.
+const IMPORTED_FROM: [&str; 3] = ["src/base/key.rs", "src/base/sizes.rs", "src/store/slab/regions.rs"];
+
 /// The value of a constant's text: sums of products of numbers and of other constants, shifts, and durations.
 fn evaluate(text: &str, source: &str) -> Option<u64> {
     if let Some(rest) = text.strip_prefix("Duration::from_") {
         let (unit, number) = rest.strip_suffix(')')?.split_once('(')?;
         return Some(number.parse::<u64>().ok()? * if unit == "secs" { 1000 } else { 1 });
     }
+    let text = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).unwrap_or(text);
     if let Some((left, right)) = text.split_once(" << ") {
         return Some(evaluate(left, source)? << evaluate(right, source)?);
     }
@@ -90,13 +99,18 @@ fn evaluate(text: &str, source: &str) -> Option<u64> {
     if let Some((left, right)) = text.split_once(" * ") {
         return Some(evaluate(left, source)? * evaluate(right, source)?);
     }
+    if let Some((left, right)) = text.split_once(" / ") {
+        return Some(evaluate(left, source)? / evaluate(right, source)?);
+    }
     if text == "u8::MAX as usize" {
         return Some(u64::from(u8::MAX));
     }
     let number = text.replace('_', "");
     number.parse().ok().or_else(|| {
-        let base = || read(&root().join("src/base/key.rs"));
-        let (_, text) = constant(source, text).or_else(|| constant(&base()?, text))?;
+        let (_, text) = constant(source, text).or_else(|| {
+            let others = IMPORTED_FROM.iter().filter_map(|path| read(&root().join(path)));
+            others.into_iter().find_map(|other| constant(&other, text))
+        })?;
         evaluate(&text, source)
     })
 }
@@ -161,15 +175,64 @@ fn tests_exist() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What bounds the store's steps stands with the store, and the terminal's commands are clients.
-const OTHERS: [&str; 2] = ["store", "terminal"];
+/// What is used above `-m` has a test for each kind.
+#[test]
+fn what_is_used_above_the_limit_is_tested() {
+    let text = read(&root().join("docs/limits.md")).expect("docs/limits.md");
+    let section =
+        text.split_once("\n## Memory above `-m`\n").and_then(|(_, rest)| rest.split_once("\n## ")).expect("it").0;
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| a ")).collect();
+    assert!(rows.len() >= 5, "{rows:?}");
+    for row in rows {
+        let tests: Vec<&str> = quoted(row).into_iter().filter(|word| word.contains(": ")).collect();
+        assert!(!tests.is_empty() && tests.iter().all(|test| cited::is_there(test)), "{row}");
+    }
+}
 
-/// What bounds nothing that grows: the threshold of a warning, how far models look, and what counts as a small value.
-const NO_LIMITS: [&str; 4] = [
-    "admin::warnings::CONNECTIONS_SHARE_MAX",
+/// The terminal's commands are clients, and bound themselves.
+const OTHERS: [&str; 1] = ["terminal"];
+
+/// What bounds nothing that grows.
+const NO_LIMITS: [&str; 35] = [
+    // How far models look.
     "base::sync::model::BRANCHES_MAX",
     "base::sync::model::PREEMPTIONS_MAX",
+    // Thresholds: of warnings, of what counts as small or hot, of what is worth its while.
+    "admin::warnings::CONNECTIONS_SHARE_MAX",
+    "admin::warnings::CERTIFICATE_DAYS_MIN",
+    "admin::warnings::EVICTED_AGE_SECONDS_MIN",
     "command::output::SMALL_VALUE_BYTES_MAX",
+    "stats::hot_keys::SAMPLES_MIN",
+    "server::config::HUGE_PAGES_LIMIT_MIN",
+    "server::config::PARTITION_BYTES_MIN",
+    "store::chunks::MAPPED_BYTES_MIN",
+    // The least that anything of the kind has: a buffer, a step, a share, a table, a line that is complete.
+    "command::login::hashed::HASH_BYTES_MIN",
+    "command::login::hashed::SALT_BYTES_MIN",
+    "command::login::text::INPUT_BYTES_MIN",
+    "command::login::text::LINE_BYTES_MIN",
+    "net::tls::workspace::SEND_BYTES_MIN",
+    "protocol::text::line::LINE_BYTES_MIN",
+    "stats::events::BUFFER_BYTES_MIN",
+    "store::HASH_POWER_MIN",
+    "store::index::BUCKETS_MIN",
+    "store::lru::ghosts::ITEMS_MIN",
+    "store::lru::quick_demotion::HOT_ITEMS_MIN",
+    "store::rebalance::WORK_MIN",
+    "store::slab::bins::SPAN_BYTES_MIN",
+    "store::slab::bins::STEP_BYTES_MIN",
+    "store::slab::budget::BORROWED_BYTES_MIN",
+    "store::slab::budget::RESERVE_BYTES_MIN",
+    // Windows, and what follows from the layout of an item, a bucket or the table of classes.
+    "store::rebalance::WINDOW_BYTES_MIN",
+    "store::automove::PAGES_FREE_KEPT",
+    "store::index::CHAIN_ITEMS_MAX",
+    "store::item::CAS_NARROW_MAX",
+    "store::item::HEAD_BYTES_MAX",
+    "store::item::INLINE_VALUE_BYTES_MAX",
+    "store::slab::bins::NOMINAL_OVERHEAD_MAX",
+    "store::slab::bins::NOMINAL_OVERHEAD_MIN",
+    "store::slab::classes::CLASS_MAX",
 ];
 
 #[test]
@@ -204,7 +267,18 @@ fn bounds(source: &str) -> impl Iterator<Item = &str> {
     source.lines().filter_map(|line| {
         let (before, rest) = line.trim_start().split_once("const ")?;
         let name = rest.split_once(": ")?.0;
-        let is_bound = ["_MAX", "_MAX_32", "_MAX_64", "_PER_TURN", "_PER_POLL", "_TIMEOUT", "_TIMEOUT_SECONDS"];
+        let is_bound = [
+            "_MAX",
+            "_MAX_32",
+            "_MAX_64",
+            "_PER_TURN",
+            "_PER_POLL",
+            "_PER_HOLD",
+            "_MIN",
+            "_KEPT",
+            "_TIMEOUT",
+            "_TIMEOUT_SECONDS",
+        ];
         ((before.is_empty() || before.starts_with("pub")) && is_bound.iter().any(|end| name.ends_with(end)))
             .then_some(name)
     })

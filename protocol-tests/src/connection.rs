@@ -160,7 +160,7 @@ impl Escape for [u8] {
 }
 
 /// How long a reply may take; memcached's slowest, to `watch`, takes about a second.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Between the two writes of a cut: long enough for a server to read the first one, mostly. A server that has not is not
 /// wrong, it only made the cut invisible.

@@ -22,6 +22,7 @@ pub mod cuts;
 pub mod daemon;
 pub mod differential;
 pub mod history;
+pub mod manager;
 pub mod matcher;
 pub mod mutate;
 pub mod packet;

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::case::Setting;
 use crate::connection::Connection;
 use crate::credentials::Authority;
@@ -193,6 +195,13 @@ impl Server {
         kibibytes.map(|number| number * 1024).ok_or_else(|| format!("{path} has no VmRSS"))
     }
 
+    /// Stops the server in order, so that it keeps its cache if it has been told where.
+    pub fn stop_gracefully(&mut self) -> Result<(), String> {
+        let process = Pid::from_raw(self.child.id() as i32).ok_or("no process")?;
+        kill_process(process, Signal::USR1).map_err(|error| error.to_string())?;
+        self.expect_exit(0)
+    }
+
     /// Waits for the server to end by itself and checks its exit status.
     pub fn expect_exit(&mut self, code: i32) -> Result<(), String> {
         let deadline = Instant::now() + EXIT_TIMEOUT;
@@ -320,4 +329,4 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that writes no port file is believed to be ours when it answers after this long.
 const NO_PORT_FILE: Duration = Duration::from_millis(300);
 const START_POLL: Duration = Duration::from_millis(2);
-const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(20);

@@ -2,18 +2,15 @@
 //! descriptor store), whose part is played here by a socket. Only slabstash is asked.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, IoSliceMut, Write};
-use std::mem::MaybeUninit;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{self, Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use protocol_tests::manager::{self, Manager, STARTER};
 use protocol_tests::server::{Program, free_port};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 #[test]
 fn a_file_keeps_the_cache_over_a_graceful_stop() {
@@ -142,7 +139,7 @@ fn a_disk_that_is_full_leaves_no_cache_and_says_so() {
 #[test]
 fn a_service_manager_keeps_the_cache() {
     let Some(folder) = Folder::new("manager") else { return };
-    let manager = Manager::new(&folder);
+    let manager = Manager::new(&folder.path.join("notify")).unwrap();
     let mut node = Node::start(&folder, &["-m", "32"], &manager.environment());
     node.expect("set key 5 0 3\r\none\r\n", "STORED");
     let large = "w".repeat(300_000);
@@ -150,11 +147,11 @@ fn a_service_manager_keeps_the_cache() {
     let cas = node.cas("key");
     // Any ordered stop, since systemd ends a service the same way for a restart.
     assert_eq!(node.stop("TERM"), Some(0));
-    let kept = manager.kept();
+    let kept = manager.kept().unwrap();
     assert!(kept.metadata().unwrap().len() > 300_000);
 
     let mut node = Node::start_with_kept(&folder, &kept, &["-m", "32", "-t", "2"], &manager.environment());
-    assert!(manager.text_until("FDSTOREREMOVE=1").contains("FDNAME=slabstash-cache\n"));
+    assert!(manager.text_until("FDSTOREREMOVE=1").unwrap().contains("FDNAME=slabstash-cache\n"));
     node.expect("get key\r\n", "VALUE key 5 3");
     node.expect("", "one");
     node.expect("", "END");
@@ -174,7 +171,7 @@ fn a_service_manager_keeps_the_cache() {
     // A limit that is another one now.
     node.expect("set key 5 0 3\r\ntwo\r\n", "STORED");
     assert_eq!(node.stop("USR1"), Some(0));
-    let kept = manager.kept();
+    let kept = manager.kept().unwrap();
     let mut node = Node::start_with_kept(&folder, &kept, &["-m", "31"], &manager.environment());
     node.expect("get key\r\n", "END");
     assert_eq!(kept.metadata().unwrap().len(), 0);
@@ -182,10 +179,10 @@ fn a_service_manager_keeps_the_cache() {
 
     // Nothing is handed over that nobody wants.
     assert_eq!(node.stop("TERM"), Some(0));
-    manager.kept();
+    manager.kept().unwrap();
     let mut node = Node::start(&folder, &["-o", "no_warm_restart"], &manager.environment());
     assert_eq!(node.stop("TERM"), Some(0));
-    let socket = manager.path.display().to_string();
+    let socket = manager.environment()[0].1.to_owned();
     let mut node = Node::start(&folder, &[], &[("NOTIFY_SOCKET", &socket)]);
     assert_eq!(node.stop("TERM"), Some(0));
     assert_eq!(manager.kept_count(), 0);
@@ -250,10 +247,9 @@ impl Node {
 
     /// A start by a service manager that has kept something.
     fn start_with_kept(folder: &Folder, kept: &File, options: &[&str], environment: &[(&str, &str)]) -> Node {
-        let path = format!("/proc/{}/fd/{}", process::id(), kept.as_raw_fd());
-        let script = "exec 3<>\"$KEPT\"; LISTEN_PID=$$ exec \"$@\"";
-        let given = [("KEPT", path.as_str()), ("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "slabstash-cache")];
-        Node::start_by(folder, &["sh", "-c", script, "sh"], options, &[environment, &given].concat())
+        let given = manager::given(kept);
+        let given = given.each_ref().map(|(name, value)| (name.as_str(), value.as_str()));
+        Node::start_by(folder, &["sh", "-c", STARTER, "sh"], options, &[environment, &given].concat())
     }
 
     /// A start by other words before the program's name.
@@ -357,78 +353,6 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// A service manager with room for one descriptor.
-struct Manager {
-    path: PathBuf,
-    text: String,
-    socket: UnixDatagram,
-}
-
-impl Manager {
-    fn new(folder: &Folder) -> Manager {
-        let path = folder.path.join("notify");
-        let socket = UnixDatagram::bind(&path).unwrap();
-        Manager { text: path.display().to_string(), path, socket }
-    }
-
-    fn environment(&self) -> [(&str, &str); 2] {
-        [("NOTIFY_SOCKET", &self.text), ("FDSTORE", "1")]
-    }
-
-    /// The next message, if there is one, and its descriptors.
-    fn receive(&self, timeout: Duration) -> Option<(String, Vec<OwnedFd>)> {
-        self.socket.set_read_timeout(Some(timeout)).unwrap();
-        let mut text = vec![0; 4096];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let slices = &mut [IoSliceMut::new(&mut text)];
-        let message = recvmsg(&self.socket, slices, &mut control, RecvFlags::CMSG_CLOEXEC).ok()?;
-        text.truncate(message.bytes);
-        let rights = control.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(rights) => Some(rights),
-            _ => None,
-        });
-        Some((String::from_utf8(text).unwrap(), rights.flatten().collect()))
-    }
-
-    /// The text of the first message from now on that has such a line.
-    fn text_until(&self, line: &str) -> String {
-        loop {
-            let (text, _) = self.receive(TIMEOUT).expect("a message");
-            if text.lines().any(|other| other == line) {
-                return text;
-            }
-        }
-    }
-
-    /// What was handed over last.
-    fn kept(&self) -> File {
-        loop {
-            let (text, mut descriptors) = self.receive(TIMEOUT).expect("a message");
-            if text.starts_with("FDSTORE=1\n") {
-                assert!(text.contains("FDNAME=slabstash-cache\n"), "{text}");
-                assert_eq!(descriptors.len(), 1);
-                return File::from(descriptors.remove(0));
-            }
-        }
-    }
-
-    /// How many descriptors have come since.
-    fn kept_count(&self) -> usize {
-        let mut count = 0;
-        while let Some((_, descriptors)) = self.receive(Duration::from_millis(1)) {
-            count += descriptors.len();
-        }
-        count
-    }
-}
-
-impl Drop for Manager {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(Path::new(&self.text));
     }
 }
 

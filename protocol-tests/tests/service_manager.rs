@@ -194,6 +194,27 @@ fn what_was_received_is_answered_before_the_end() {
     }
 }
 
+/// Whoever does not read is waited for, but not for long: 400 ms, whatever is left for them.
+#[test]
+fn who_does_not_read_holds_the_end_up_for_its_time() {
+    let Some((manager, plan)) = managed("-v -l 127.0.0.1 -p {port} -t 1") else { return };
+    let mut daemon = plan.spawn();
+    assert!(manager.next().starts_with("READY=1\n"));
+    assert_eq!(daemon.ask(&format!("set a 0 0 100000\r\n{}\r\n", "v".repeat(100_000))), "STORED\r\n");
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, daemon.port)).unwrap();
+    client.write_all("get a\r\n".repeat(1000).as_bytes()).unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    let signalled = Instant::now();
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait(), Some(0));
+    assert!(signalled.elapsed() >= Duration::from_millis(400), "{:?}", signalled.elapsed());
+    assert!(daemon.errors().ends_with("Exiting normally\n"), "{}", daemon.errors());
+    // It gets what was on its way, and then the end, with or without a reset.
+    let mut replies = Vec::new();
+    let _ = client.read_to_end(&mut replies);
+    assert!(replies.len() < 90 << 20, "{} bytes", replies.len());
+}
+
 #[test]
 fn a_second_signal_ends_at_once() {
     let Some((manager, plan)) = managed("-v -l 127.0.0.1 -p {port} -t 1") else { return };

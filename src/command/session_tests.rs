@@ -1,5 +1,7 @@
 //! Transcripts of the classic text protocol, each fed whole and cut in two at every byte.
 
+use super::output::Output;
+use super::retrieval::{Looked, Lookup, look_up};
 use super::session::{CloseReason, Next};
 use super::testing::{Client, service};
 use crate::stats::connections::ConnectionState;
@@ -117,6 +119,42 @@ fn numbers_in_large_values_are_counted() {
         check(format!("set a 0 0 17000\r\n{}\r\nincr a 1\r\n", padded(front, 17_000)).as_bytes(), refused);
     }
     check(format!("set a 0 0 600000\r\n{}\r\nincr a 1\r\n", padded("5", 600_000)).as_bytes(), refused);
+}
+
+/// A number that grows takes the blanks behind it, and nothing else of the value.
+#[test]
+fn a_number_grows_in_a_large_value() {
+    let bytes = 17_000;
+    for (front, delta, after) in [
+        ("9", 1, "10"),
+        ("99999", 1, "100000"),
+        ("5", u64::MAX - 5, "18446744073709551615"),
+        ("18446744073709551615", 2, "1"),
+    ] {
+        let (value, shown) = (padded(front, bytes), padded(after, bytes));
+        check(
+            format!("set a 3 0 {bytes}\r\n{value}\r\nincr a {delta}\r\nget a\r\n").as_bytes(),
+            &format!("STORED\r\n{after}\r\nVALUE a 3 {bytes}\r\n{shown}\r\nEND\r\n"),
+        );
+    }
+}
+
+/// A multiget that has found no memory for its replies is over. It asked for some for each of its further keys, thousands of
+/// times in vain while there was none.
+#[test]
+fn a_torn_multiget_asks_for_no_more_memory() {
+    let service = service();
+    let mut client = Client::new(&service);
+    client.feed(b"set a 0 0 1\r\n1\r\n");
+    for (deadline, count) in [(None, 2), (None, 5000), (Some(0), 5000)] {
+        let lookup = Lookup { deadline, has_cas: false, is_resumed: false };
+        client.output = Output::new();
+        client.output.tear();
+        let looked = client.visit(|output, context| look_up(lookup, "a ".repeat(count).as_bytes(), output, context));
+        assert_eq!((looked, client.output.pending(), client.output.bytes().capacity()), (Looked::Done, 0, 0));
+    }
+    let hits: u64 = service.store.snapshot().classes.iter().map(|class| class.counters.get_hits()).sum();
+    assert_eq!(hits, 0);
 }
 
 /// A value that begins with `front`. A width of `format!` ends at 65 535.

@@ -68,18 +68,9 @@ impl<'a> Client<'a> {
 
     /// One call of the session; sends what is queued.
     pub fn turn(&mut self) -> Next {
-        let mut scratch = Scratch::default();
-        let target: Arc<dyn Fn(usize) + Send + Sync> = Arc::new(|_| {});
-        let mut context = Context {
-            service: self.service,
-            worker: 0,
-            now: self.now,
-            wake: Wake { target: &target, token: 0 },
-            descriptor: 7,
-            peer: &"10.0.0.1:4000",
-            scratch: &mut scratch,
-        };
-        let progress = self.session.process(&self.tail, &mut self.output, &mut context);
+        let (service, now) = (self.service, self.now);
+        let progress =
+            with_context(service, now, |context| self.session.process(&self.tail, &mut self.output, context));
         assert!(progress.consumed <= self.tail.len());
         self.tail.drain(..progress.consumed);
         match progress.next {
@@ -87,6 +78,11 @@ impl<'a> Client<'a> {
             _ => self.send(),
         }
         progress.next
+    }
+
+    /// Lets `act` do a part of what a turn does; sends nothing.
+    pub fn visit<R>(&mut self, act: impl FnOnce(&mut Output, &mut Context<'_>) -> R) -> R {
+        with_context(self.service, self.now, |context| act(&mut self.output, context))
     }
 
     fn send(&mut self) {
@@ -101,4 +97,18 @@ impl<'a> Client<'a> {
             self.output.advance(sent);
         }
     }
+}
+
+fn with_context<R>(service: &Service, now: Now, act: impl FnOnce(&mut Context<'_>) -> R) -> R {
+    let mut scratch = Scratch::default();
+    let target: Arc<dyn Fn(usize) + Send + Sync> = Arc::new(|_| {});
+    act(&mut Context {
+        service,
+        worker: 0,
+        now,
+        wake: Wake { target: &target, token: 0 },
+        descriptor: 7,
+        peer: &"10.0.0.1:4000",
+        scratch: &mut scratch,
+    })
 }

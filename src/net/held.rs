@@ -42,6 +42,10 @@ mod tests {
         held.note_moved(20_000);
         held.note_moved(usize::MAX >> 1);
         assert!(!held.is_stuck(true));
+        held.note_moved(usize::from(MOVED_BYTES_MIN) - 1);
+        assert!(held.is_stuck(true));
+        held.note_moved(usize::from(MOVED_BYTES_MIN));
+        assert!(!held.is_stuck(true));
         assert!(!held.is_stuck(false));
         assert!(!held.is_stuck(true) && held.is_stuck(true));
     }

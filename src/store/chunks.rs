@@ -158,7 +158,7 @@ impl ChunkPool {
 
     fn memory(&self, class: usize) -> Option<ChunkMemory> {
         let bytes = self.classes.chunk_bytes(class);
-        if bytes >= self.mapped_from
+        if self.is_mapped(bytes)
             && let Some(memory) = self.budget.map(bytes)
         {
             return Some(ChunkMemory::Mapped(memory));
@@ -168,6 +168,19 @@ impl ChunkPool {
         data.resize(bytes, 0);
         self.budget.note_allocated(bytes);
         Some(ChunkMemory::Allocated(data.into_boxed_slice()))
+    }
+
+    /// Whether chunks of so many bytes are mapped, rather than the allocator's.
+    pub(super) fn is_mapped(&self, chunk_bytes: usize) -> bool {
+        chunk_bytes >= self.mapped_from
+    }
+
+    /// Memory of all chunks, live or free, whose size is `chosen`.
+    #[cfg(test)]
+    pub(super) fn bytes_of(&self, chosen: impl Fn(usize) -> bool) -> usize {
+        let sizes = (1..=self.classes.largest()).map(|class| (class, self.classes.chunk_bytes(class)));
+        let state = self.state.lock();
+        sizes.filter(|(_, bytes)| chosen(*bytes)).map(|(class, bytes)| state[class].labels.len() * bytes).sum()
     }
 
     /// Gives up the memory of a chunk that is free.

@@ -3,6 +3,9 @@
 
 use std::collections::HashMap;
 
+use crate::base::sizes::PAGE_BYTES;
+
+use super::slab::budget::page_memory_bytes;
 use super::value::{NewValue, Value};
 use super::*;
 
@@ -211,6 +214,61 @@ fn memory_comes_back_when_the_limit_falls() {
         store.maintain(0, 1, now(100 + step / 100));
     }
     assert_eq!(store.snapshot().malloced_bytes, 8 << 20);
+}
+
+/// More may be in use than is allowed, after the limit fell or while something is borrowed, and all of it free chunks of
+/// large values. Only as many of those were given up as a set needs, one where two or more had to go, and it was refused.
+#[test]
+fn a_set_gives_up_all_the_free_chunks_it_needs() {
+    for slab_chunk_max in [16384, 65536] {
+        let config = Config { memory_limit_bytes: 8 << 20, slab_chunk_max, ..small(1) };
+        let store = Store::new(config, Arc::default());
+        let value = [1; 1000];
+        let class = usize::from(store.class_of(store.item_bytes(6, value.len(), 0)));
+        // Its first page, which a class gets whatever else there is, is in use.
+        assert!(store.shared.budget.take(class, page_memory_bytes(PAGE_BYTES)));
+        let key = |number: u32| format!("large{number}").into_bytes();
+        for number in 0..200 {
+            set(&store, &key(number), &[2; 60_000], 0, 0, now(100)).expect("stored");
+        }
+        for number in 0..200 {
+            store.entry(&key(number), store.hash(&key(number)), now(100), |entry| entry.remove());
+        }
+        let mut borrowed = 0;
+        while store.shared.budget.borrow(class, 4096) {
+            borrowed += 4096;
+        }
+        assert!(borrowed > 6 * slab_chunk_max, "{borrowed} bytes borrowed");
+        assert_eq!(set(&store, b"small0", &value, 0, 0, now(100)).map(drop), Ok(()), "chunks of {slab_chunk_max}");
+    }
+}
+
+/// Memory in chunks of large values was counted nowhere, and the allocator kept what it had once got: 121 MB were resident at
+/// `-m 64` when sizes changed between 16 KiB and 64 KiB.
+#[test]
+fn memory_in_chunks_is_counted_and_given_back() {
+    let limit = 16 << 20;
+    for slab_chunk_max in [4096, 512 << 10] {
+        let config = Config { memory_limit_bytes: limit, slab_chunk_max, ..small(1) };
+        let store = Store::new(config, Arc::default());
+        let Shared { budget, chunks, .. } = &*store.shared;
+        for (regime, size) in [70, 18_000, 40_000, 1000, 60_000, 24_000, 300, 33_000].into_iter().enumerate() {
+            for number in 0..2 * limit / (size + 100) {
+                let key = format!("{regime}-{number}").into_bytes();
+                set(&store, &key, &vec![regime as u8; size], 0, 0, now(100)).expect("stored");
+            }
+            let (mapped, allocated) = budget.held();
+            let from_allocator = chunks.bytes_of(|chunk_bytes| !chunks.is_mapped(chunk_bytes));
+            assert_eq!(allocated, from_allocator, "{size} bytes in chunks of {slab_chunk_max}");
+            assert!(mapped >= chunks.bytes_of(|chunk_bytes| chunks.is_mapped(chunk_bytes)));
+            // A huge page and what is borrowed may come on top.
+            let held = mapped + allocated;
+            assert!(held <= limit + limit / 64 + (2 << 20) + (1 << 19), "{size} bytes: {held} bytes held");
+            if size > 16384 && slab_chunk_max > 65536 {
+                assert_eq!(allocated, 0, "{size} bytes: what the allocator gets it keeps");
+            }
+        }
+    }
 }
 
 /// Once the index was on top of the limit, with small items 18 % of it, and stayed as large as it had ever been.

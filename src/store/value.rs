@@ -275,3 +275,56 @@ impl NewValue<'_> {
         self.len() == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::sizes::PAGE_BYTES;
+    use crate::store::config::Config;
+    use crate::store::slab::budget::Budget;
+    use crate::store::slab::classes::ClassTable;
+
+    /// A value of three chunks of 16 bytes, filled with `byte`.
+    fn in_chunks_of_16(length: usize, byte: u8) -> LargeValue {
+        let classes = ClassTable::new(&Config { slab_chunk_max: 16, ..Config::default() });
+        let budget = Arc::new(Budget::new((PAGE_BYTES, PAGE_BYTES), 0, classes.largest() + 1, false));
+        let pool = ChunkPool::new(classes, budget, PAGE_BYTES);
+        let mut buffer = pool.free_buffer(length + 49, length).expect("memory");
+        assert_eq!(buffer.chunks.len(), length.div_ceil(16));
+        assert_eq!(buffer.fill(&vec![byte; length]), length);
+        buffer.finish()
+    }
+
+    #[track_caller]
+    fn check(value: &LargeValue, expected: &str) {
+        let mut bytes = Vec::new();
+        Value::Large(value).copy_to(&mut bytes);
+        assert_eq!(String::from_utf8_lossy(&bytes), expected);
+    }
+
+    /// A number that grew was written over the end of what its first chunk holds of it: here the last of its digits.
+    #[test]
+    fn a_number_goes_on_in_the_next_chunk() {
+        let mut value = in_chunks_of_16(40, b'x');
+        for text in ["9", "9999999999999999", "10000000000000000", "18446744073709551615", "0"] {
+            assert!(value.overwrite(text.as_bytes()), "nobody else holds it");
+            check(&value, &format!("{text:<40}"));
+        }
+    }
+
+    /// Who sends a value keeps what it was.
+    #[test]
+    fn a_value_that_is_being_sent_is_not_written_over() {
+        let mut value = in_chunks_of_16(40, b'1');
+        let sent = value.clone();
+        assert!(!value.overwrite(b"2"));
+        check(&sent, &"1".repeat(40));
+        let chunk = value.parts().nth(2).map(|(chunk, _)| Arc::clone(chunk));
+        drop(sent);
+        assert!(!value.overwrite(b"2"), "its last chunk alone");
+        check(&value, &"1".repeat(40));
+        drop(chunk);
+        assert!(value.overwrite(b"2"));
+        check(&value, &format!("{:<40}", "2"));
+    }
+}

@@ -2,15 +2,19 @@
 //!
 //! ```text
 //! history [--seconds N] [--operations N] [--connections N] [--threads N] [--keys N] [--counters N] [--batch N]
-//!         [--seed N] [--restart SECONDS] [--report SECONDS] [--tls] [--calm] [--text] [-- OPTIONS OF THE SERVER...]
+//!         [--seed N] [--restart SECONDS] [--warm-restart SECONDS] [--manager] [--report SECONDS] [--tls] [--calm] [--text]
+//!         [-- OPTIONS OF THE SERVER...]
 //! ```
 //!
 //! The server is chosen as for the tests (`README.md`). `--calm` leaves out flushes, page moves and changes of the memory
-//! limit, `--text` the binary protocol. Ends with 0, with 1 after a violation, with 64 after a wrong option.
+//! limit, `--text` the binary protocol. `--restart` kills the server, which then has nothing; `--warm-restart` stops it in
+//! order, and the next one has what it left: in a file (`-e`), with `--manager` in the hands of a service manager. They do not
+//! go together with a memory limit that changes, which a kept cache has to fit, so `--warm-restart` leaves that out. Ends with 0, with 1 after a violation, with 64 after a wrong option.
 
 use std::process::{ExitCode, id};
 
 use protocol_tests::history::client::Load;
+use protocol_tests::history::keeper::Keeping;
 use protocol_tests::history::runner::{Plan, Target, run};
 use protocol_tests::server::Program;
 
@@ -48,6 +52,8 @@ fn plan(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
         is_disturbed: true,
         is_flushed: false,
         restart_seconds: 0,
+        warm_restart_seconds: 0,
+        keeping: Keeping::File,
         report_seconds: 10,
         load: Load { keys: 20_000, counters: 100, batch: 200, has_binary: true },
     };
@@ -66,6 +72,8 @@ fn plan(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--batch" => plan.load.batch = number()?.clamp(1, 5000) as usize,
             "--seed" => plan.seed = number()?,
             "--restart" => plan.restart_seconds = number()?,
+            "--warm-restart" => plan.warm_restart_seconds = number()?,
+            "--manager" => plan.keeping = Keeping::Manager,
             "--report" => plan.report_seconds = number()?,
             "--tls" => program.is_encrypted = true,
             "--calm" => plan.is_disturbed = false,

@@ -30,6 +30,10 @@ pub struct Shared {
     pub refused: AtomicU64,
     /// Hits about which nothing could be said.
     pub undecided: AtomicU64,
+    /// When the cache was kept over a restart last, 0 for never, and hits on what was written before that.
+    pub kept_at: AtomicU64,
+    /// See `kept_at`.
+    pub kept: AtomicU64,
     /// Largest value at the moment, which changes from phase to phase.
     pub value_bytes_max: AtomicU64,
 }
@@ -90,6 +94,8 @@ pub struct Client {
     /// Counters that were not there.
     missing: Vec<u32>,
     last: std::collections::HashMap<u32, u64>,
+    /// The cache it knows: another one is there after a server was killed.
+    cache: u64,
 }
 
 impl Client {
@@ -110,13 +116,17 @@ impl Client {
             swappable: Vec::new(),
             missing: Vec::new(),
             last: std::collections::HashMap::new(),
+            cache: 0,
         }
     }
 
-    /// Connects.
-    pub fn connect(&mut self, port: u16, trust: Option<&Trust>) -> Result<(), String> {
+    /// Connects. What the connection before has shown binds this one if the cache is the same.
+    pub fn connect(&mut self, port: u16, trust: Option<&Trust>, cache: u64) -> Result<(), String> {
         self.link = Some(Link::open(port, trust)?);
-        self.checker.forget();
+        if self.cache != cache {
+            self.cache = cache;
+            self.checker.forget();
+        }
         self.swappable.clear();
         self.missing.clear();
         Ok(())
@@ -179,6 +189,9 @@ impl Client {
         for asked in self.asked.drain(..).skip(self.answered) {
             if let Asked::Set { key, number } | Asked::Swap { key, number, .. } = asked {
                 self.shared.ledger.abandon(key, number, now);
+            }
+            if let Asked::Count { counter } = asked {
+                self.shared.ledger.abandon_count(counter);
             }
         }
         self.answered = 0;
@@ -483,6 +496,9 @@ impl Client {
         let shared = Arc::clone(&self.shared);
         let label = self.checker.hit(&shared.ledger, &shared.filler, key, value, cas, floor, self.begin, self.now)?;
         shared.hits.fetch_add(1, Ordering::Relaxed);
+        if label.begin < shared.kept_at.load(Ordering::Relaxed) {
+            shared.kept.fetch_add(1, Ordering::Relaxed);
+        }
         if self.swappable.len() < SWAPPABLE_MAX && self.random.one_in(4) {
             self.swappable.push((label, cas));
         }

@@ -37,6 +37,12 @@ pub enum Fault {
     ChangedId,
     /// A refused store is done all the same.
     RefusedStored,
+    /// Two items have the same CAS id.
+    SameId,
+    /// A later store has a lower CAS id.
+    LowerId,
+    /// An add stores although there is an item.
+    AddedTwice,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +57,7 @@ struct Store {
     items: HashMap<Vec<u8>, Item>,
     before: HashMap<Vec<u8>, Item>,
     cas: u64,
+    low_cas: u64,
     random: Random,
     fault: Fault,
 }
@@ -59,7 +66,14 @@ struct Store {
 pub fn start(fault: Fault) -> Result<u16, String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();
-    let store = Store { items: HashMap::new(), before: HashMap::new(), cas: 0, random: Random::new(1), fault };
+    let store = Store {
+        items: HashMap::new(),
+        before: HashMap::new(),
+        cas: HIGH_CAS,
+        low_cas: 0,
+        random: Random::new(1),
+        fault,
+    };
     let store = Arc::new(Mutex::new(store));
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -135,8 +149,8 @@ impl Store {
                 });
             }
             ["add", key, ..] => match self.present(key.as_bytes()) {
-                Some(_) => out.extend(b"NOT_STORED\r\n"),
-                None => {
+                Some(_) if !self.is_wrong(Fault::AddedTwice) => out.extend(b"NOT_STORED\r\n"),
+                _ => {
                     self.keep(key, data, 0);
                     out.extend(b"STORED\r\n");
                 }
@@ -188,6 +202,7 @@ impl Store {
                 }
                 out.extend(b"OK\r\n");
             }
+            ["stats"] => out.extend(b"STAT evictions 0\r\nEND\r\n"),
             ["mn"] => out.extend(b"MN\r\n"),
             _ => out.extend(b"ERROR\r\n"),
         }
@@ -245,9 +260,18 @@ impl Store {
     }
 
     fn keep(&mut self, key: &str, value: Vec<u8>, seconds: u64) {
-        self.cas += 1;
+        if !self.is_wrong(Fault::SameId) {
+            self.cas += 1;
+        }
+        let cas = match self.is_wrong(Fault::LowerId) {
+            true => {
+                self.low_cas += 1;
+                self.low_cas
+            }
+            false => self.cas,
+        };
         let expires = (seconds > 0).then(|| Instant::now() + Duration::from_secs(seconds));
-        let old = self.items.insert(key.as_bytes().to_vec(), Item { value, cas: self.cas, expires });
+        let old = self.items.insert(key.as_bytes().to_vec(), Item { value, cas, expires });
         if let Some(old) = old {
             self.before.insert(key.as_bytes().to_vec(), old);
         }
@@ -258,6 +282,9 @@ impl Store {
         self.fault == fault && self.random.one_in(WRONG_ONE_IN)
     }
 }
+
+/// Where CAS ids begin; lower ones are left for what is wrong.
+const HIGH_CAS: u64 = 1 << 32;
 
 /// A fault shows once in so many chances.
 const WRONG_ONE_IN: usize = 500;

@@ -15,12 +15,17 @@
 //! the cost of a comparison. On top of it comes the order of each connection.
 //!
 //! Counters are kept by lifetime: whoever finds none starts one at a number of its own, so each answer says the lifetime
-//! and the count; at rest the count is the number of answers.
+//! and the count; at rest the count is the number of answers. At rest, too, connections [`race`] for new keys with `add`.
+//!
+//! A server that is killed has nothing when it starts again. One that is stopped in order may leave its cache to a
+//! [`keeper`], and all that was known of the keys goes on to bind it.
 
 pub mod check;
 pub mod client;
 pub mod faulty;
+pub mod keeper;
 pub mod ledger;
 pub mod link;
+pub mod race;
 pub mod runner;
 pub mod value;

@@ -8,8 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, Load, Shared};
+use super::keeper::{Keeper, Keeping};
 use super::ledger::Ledger;
 use super::link::Link;
+use super::race;
 use super::value::Filler;
 use crate::case::Setting;
 use crate::random::Random;
@@ -37,6 +39,10 @@ pub struct Plan {
     pub is_flushed: bool,
     /// The server is killed and started anew after so many seconds, again and again; 0 is never.
     pub restart_seconds: u64,
+    /// The server is stopped in order after so many seconds and started anew with the cache it left; 0 is never.
+    pub warm_restart_seconds: u64,
+    /// How the cache is kept then.
+    pub keeping: Keeping,
     /// Seconds between two summaries; 0 is none.
     pub report_seconds: u64,
     /// What is asked for.
@@ -67,6 +73,12 @@ pub struct Summary {
     pub counters: u64,
     /// Times the server was killed and started anew.
     pub restarts: u64,
+    /// Times it was stopped in order and started with its cache.
+    pub warm_restarts: u64,
+    /// Hits on what was written before the last of these.
+    pub kept: u64,
+    /// Keys that several connections added at a time.
+    pub races: u64,
     /// What was wrong; the clients stop at the first one each.
     pub violations: Vec<String>,
 }
@@ -77,6 +89,8 @@ struct Door {
     port: u16,
     trust: Option<Trust>,
     generation: u64,
+    /// Another one after the server was killed.
+    cache: u64,
 }
 
 /// What the runner and the clients' threads share.
@@ -92,10 +106,14 @@ struct Stage {
 
 /// Runs a plan. A violation is in the summary; an error says that the run could not go on.
 pub fn run(plan: &Plan) -> Result<Summary, String> {
-    let mut server = start(plan, 0)?;
+    let mut keeper = match (&plan.server, plan.warm_restart_seconds) {
+        (Target::Program(program, _), 1..) => Some(Keeper::new(plan.keeping, program)?),
+        _ => None,
+    };
+    let mut server = start(plan, 0, keeper.as_ref())?;
     let door = match (&plan.server, &server) {
-        (_, Some(server)) => Door { port: server.port, trust: server.trust.clone(), generation: 0 },
-        (Target::Port(port), None) => Door { port: *port, trust: None, generation: 0 },
+        (_, Some(server)) => Door { port: server.port, trust: server.trust.clone(), generation: 0, cache: 0 },
+        (Target::Port(port), None) => Door { port: *port, trust: None, generation: 0, cache: 0 },
         (Target::Program(..), None) => return Err("no server".to_string()),
     };
     let shared = Arc::new(Shared {
@@ -107,6 +125,8 @@ pub fn run(plan: &Plan) -> Result<Summary, String> {
         hits: AtomicU64::new(0),
         refused: AtomicU64::new(0),
         undecided: AtomicU64::new(0),
+        kept_at: AtomicU64::new(0),
+        kept: AtomicU64::new(0),
         value_bytes_max: AtomicU64::new(VALUE_SIZES[0]),
     });
     let stage = Arc::new(Stage {
@@ -129,7 +149,7 @@ pub fn run(plan: &Plan) -> Result<Summary, String> {
         })
         .collect();
     let mut summary = Summary::default();
-    let result = conduct(plan, &stage, &mut server, &mut summary);
+    let result = conduct(plan, &stage, (&mut server, &mut keeper), &mut summary);
     stage.is_over.store(true, Ordering::SeqCst);
     for thread in threads {
         thread.join().map_err(|_| "a client panicked".to_string())?;
@@ -139,6 +159,11 @@ pub fn run(plan: &Plan) -> Result<Summary, String> {
     summary.hits = stage.shared.hits.load(Ordering::SeqCst);
     summary.refused = stage.shared.refused.load(Ordering::SeqCst);
     summary.undecided = stage.shared.undecided.load(Ordering::SeqCst);
+    summary.kept = stage.shared.kept.load(Ordering::SeqCst);
+    // What cannot be decided is not checked: there must be little of it.
+    if summary.undecided * UNDECIDED_ONE_IN > summary.hits + UNDECIDED_FREE {
+        summary.violations.push(format!("{} of {} hits are undecided", summary.undecided, summary.hits));
+    }
     summary.violations.append(&mut locked(&stage.violations));
     if let Some(failure) = locked(&stage.failures).first() {
         return Err(failure.clone());
@@ -153,11 +178,15 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn start(plan: &Plan, generation: u64) -> Result<Option<Server>, String> {
+fn start(plan: &Plan, generation: u64, keeper: Option<&Keeper>) -> Result<Option<Server>, String> {
     let Target::Program(program, options) = &plan.server else { return Ok(None) };
-    let setting = Setting { options: options.clone(), ..Setting::default() };
+    let mut program = program.as_ref().clone();
+    let mut setting = Setting { options: options.clone(), ..Setting::default() };
+    if let Some(keeper) = keeper {
+        keeper.prepare(&mut program, &mut setting);
+    }
     let folder = env::temp_dir().join(format!("history-{}-{generation}", process::id()));
-    Server::start(program, &setting, folder).map(Some)
+    Server::start(&program, &setting, folder).map(Some)
 }
 
 /// A thread's clients: each sends a batch, then each takes its answers, so batches of all of them are under way together.
@@ -170,7 +199,8 @@ fn work(stage: &Stage, mut clients: Vec<Client>) {
             clients.iter_mut().for_each(Client::abandon);
         }
         for client in &mut clients {
-            let connected = if client.is_connected() { Ok(()) } else { client.connect(door.port, door.trust.as_ref()) };
+            let connected =
+                if client.is_connected() { Ok(()) } else { client.connect(door.port, door.trust.as_ref(), door.cache) };
             if let Err(error) = connected.and_then(|()| client.ask()) {
                 broke(stage, client, error);
             }
@@ -206,11 +236,12 @@ fn broke(stage: &Stage, client: &mut Client, error: String) {
 }
 
 /// Disturbs the server, looks at the counters at rest, restarts and reports, until the run is over.
-fn conduct(plan: &Plan, stage: &Stage, server: &mut Option<Server>, summary: &mut Summary) -> Result<(), String> {
+fn conduct(plan: &Plan, stage: &Stage, nodes: Nodes<'_>, summary: &mut Summary) -> Result<(), String> {
+    let (server, keeper) = nodes;
     let mut random = Random::new(!plan.seed);
     let shared = &stage.shared;
     let (mut ticks, mut reported) = (0u64, (Instant::now(), 0u64));
-    let mut restarted = Instant::now();
+    let (mut restarted, mut kept) = (Instant::now(), Instant::now());
     while shared.start.elapsed().as_secs() < plan.seconds && !stage.is_over.load(Ordering::SeqCst) {
         thread::sleep(TICK);
         ticks += 1;
@@ -230,20 +261,26 @@ fn conduct(plan: &Plan, stage: &Stage, server: &mut Option<Server>, summary: &mu
             shared.value_bytes_max.store(size, Ordering::Relaxed);
         }
         if plan.restart_seconds > 0 && restarted.elapsed().as_secs() >= plan.restart_seconds && server.is_some() {
-            restart(plan, stage, server)?;
+            restart(plan, stage, (server, keeper), false)?;
             restarted = Instant::now();
             summary.restarts += 1;
+        }
+        if plan.warm_restart_seconds > 0 && kept.elapsed().as_secs() >= plan.warm_restart_seconds && server.is_some() {
+            restart(plan, stage, (server, keeper), true)?;
+            kept = Instant::now();
+            summary.warm_restarts += 1;
         }
         let elapsed = reported.0.elapsed().as_secs_f64();
         if plan.report_seconds > 0 && elapsed >= plan.report_seconds as f64 {
             let resident = server.as_ref().and_then(|server| server.resident_bytes().ok()).unwrap_or(0);
             println!(
-                "{:6} s: {operations} operations, {} hits checked, {} refused, {} undecided, {} restarts, {:.0} operations/s, {} MiB, {} violations",
+                "{:6} s: {operations} operations, {} hits checked, {} refused, {} undecided, {}+{} restarts, {:.0} operations/s, {} MiB, {} violations",
                 shared.start.elapsed().as_secs(),
                 shared.hits.load(Ordering::Relaxed),
                 shared.refused.load(Ordering::Relaxed),
                 shared.undecided.load(Ordering::Relaxed),
                 summary.restarts,
+                summary.warm_restarts,
                 (operations - reported.1) as f64 / elapsed,
                 resident >> 20,
                 locked(&stage.violations).len(),
@@ -281,8 +318,9 @@ fn disturb(plan: &Plan, stage: &Stage, random: &mut Random) -> Result<(), String
     }
     let line = match random.below(8) {
         0..4 => format!("slabs reassign {} {}", random.below(40) as i64 - 1, random.below(40)),
-        4 => format!("cache_memlimit {}", [8, 9, 16, 32, 64][random.below(5)]),
-        5 => "lru_crawler crawl all".to_string(),
+        // A kept cache fits a limit as at the start.
+        4 if plan.warm_restart_seconds == 0 => format!("cache_memlimit {}", [8, 9, 16, 32, 64][random.below(5)]),
+        4 | 5 => "lru_crawler crawl all".to_string(),
         6 => format!("slabs automove {}", random.below(3)),
         _ => format!("lru mode {}", random.choose(&["flat", "segmented"])),
     };
@@ -303,21 +341,48 @@ fn rest(stage: &Stage, door: &Door, plan: &Plan, summary: &mut Summary) -> Resul
             stage.is_over.store(true, Ordering::SeqCst);
         }
     }
+    let evictions = evictions(door)?;
+    let wrong = race::add(door.port, door.trust.as_ref(), summary.races, plan.load.has_binary)?;
+    summary.races += race::KEYS as u64;
+    // What was evicted in between could be added again.
+    if !wrong.is_empty() && evictions == self::evictions(door)? {
+        summary.violations.extend(wrong);
+        stage.is_over.store(true, Ordering::SeqCst);
+    }
     Ok(())
 }
 
-/// Kills the server in the middle of everything and starts another one, which has nothing.
-fn restart(plan: &Plan, stage: &Stage, server: &mut Option<Server>) -> Result<(), String> {
+fn evictions(door: &Door) -> Result<Option<u64>, String> {
+    let stats = ask(door, "stats")?;
+    Ok(stats.lines().find_map(|line| line.strip_prefix("STAT evictions ")?.trim().parse().ok()))
+}
+
+type Nodes<'a> = (&'a mut Option<Server>, &'a mut Option<Keeper>);
+
+/// Ends the server in the middle of everything and starts another one: with the cache it left after an ordered stop, with
+/// nothing after it was killed.
+fn restart(plan: &Plan, stage: &Stage, nodes: Nodes<'_>, is_warm: bool) -> Result<(), String> {
+    let (server, keeper) = nodes;
     stage.is_killing.store(true, Ordering::SeqCst);
+    if let (true, Some(server), Some(keeper)) = (is_warm, server.as_mut(), keeper.as_mut()) {
+        keeper.stop(server)?;
+    }
     *server = None;
     let generation = stage.generation.fetch_add(1, Ordering::SeqCst) + 1;
     let mut door = stage.door.write().unwrap_or_else(PoisonError::into_inner);
     let shared = &stage.shared;
-    *server = start(plan, generation)?;
+    *server = start(plan, generation, keeper.as_ref())?;
     let Some(new) = server.as_ref() else { return Ok(()) };
-    shared.ledger.flush(shared.now(0));
-    shared.ledger.restart();
-    *door = Door { port: new.port, trust: new.trust.clone(), generation };
+    let mut cache = door.cache;
+    if is_warm {
+        shared.kept_at.store(shared.now(0), Ordering::SeqCst);
+    } else {
+        shared.ledger.flush(shared.now(0));
+        shared.ledger.restart();
+        shared.kept_at.store(0, Ordering::SeqCst);
+        cache += 1;
+    }
+    *door = Door { port: new.port, trust: new.trust.clone(), generation, cache };
     stage.is_killing.store(false, Ordering::SeqCst);
     Ok(())
 }
@@ -334,6 +399,10 @@ const REST_TICKS: u64 = 40;
 const PHASE_TICKS: u64 = 100;
 
 const COUNTERS_AT_REST: u32 = 20;
+
+/// Hits that may be undecided, and how many in any case.
+const UNDECIDED_ONE_IN: u64 = 1000;
+const UNDECIDED_FREE: u64 = 1000;
 
 /// Largest values of the phases, one after the other at random; small ones come more often.
 const VALUE_SIZES: [u64; 6] = [500, 500, 500, 5_000, 60_000, 900_000];

@@ -5,7 +5,6 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::thread;
 
 use rapidhash::v3::{RapidSecrets, RapidStreamHasherV3};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -16,6 +15,7 @@ use crate::store::value::{LargeBuffer, NewValue};
 use crate::store::{Fit, Imported, SavedItem, Store};
 use crate::sys::error_text;
 
+use super::crew::together;
 use super::format::{
     BLOCK_BYTES, BLOCK_BYTES_MAX, BLOCK_HEAD_BYTES, BlockHead, CHECKSUM_BYTES, HEADER_BYTES, Header,
     ITEM_HEAD_BYTES_MAX, ITEMS, NoHeader, checksum, decode_item, secrets,
@@ -121,11 +121,7 @@ pub fn load(
         secrets: secrets(),
     };
     let threads = threads.max(1);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| shared.read_blocks(progress));
-        }
-    });
+    together(threads, |_| shared.read_blocks(progress));
     let blocks = shared.cursor.into_inner()?.blocks;
     let loaded = Loaded {
         items: shared.items.into_inner(),
@@ -135,11 +131,8 @@ pub fn load(
     if blocks != header.blocks || loaded.items + loaded.expired + loaded.left_out != header.items {
         return Err(Bad::Length);
     }
-    thread::scope(|scope| {
-        for first in 0..threads {
-            let numbers = (first..store.partition_count()).step_by(threads);
-            scope.spawn(move || numbers.for_each(|number| store.finish_import(number)));
-        }
+    together(threads, |first| {
+        (first..store.partition_count()).step_by(threads).for_each(|number| store.finish_import(number));
     });
     Ok(loaded)
 }

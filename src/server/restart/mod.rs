@@ -11,6 +11,7 @@
 //! A kept cache is used whole or not at all. When anything about it is wrong (see [`Unfit`] and [`Bad`]), one line says so
 //! and the start is with a clean cache. It is used once: who takes it destroys what says that it is whole before reading on.
 
+mod crew;
 mod description;
 mod format;
 mod load;

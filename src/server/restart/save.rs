@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
-use std::thread;
 
 use rapidhash::v3::{RapidSecrets, RapidStreamHasherV3};
 
@@ -14,6 +13,7 @@ use crate::base::time::Now;
 use crate::store::value::Value;
 use crate::store::{SavedItem, Store};
 
+use super::crew::together;
 use super::format::{
     BLOCK_BYTES, BLOCK_BYTES_MAX, BLOCK_HEAD_BYTES, BlockHead, CHECKSUM_BYTES, HEADER_BYTES, Header,
     ITEM_HEAD_BYTES_MAX, ITEMS, LARGE, checksum, encode_item, secrets,
@@ -54,14 +54,10 @@ pub fn save(
         error: Mutex::new(None),
         secrets: secrets(),
     };
-    thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, store.partition_count()) {
-            scope.spawn(|| {
-                if let Err(error) = shared.write_partitions(store, now, progress) {
-                    shared.is_over.store(true, Ordering::Relaxed);
-                    shared.error.lock().get_or_insert(error);
-                }
-            });
+    together(threads.clamp(1, store.partition_count()), |_| {
+        if let Err(error) = shared.write_partitions(store, now, progress) {
+            shared.is_over.store(true, Ordering::Relaxed);
+            shared.error.lock().get_or_insert(error);
         }
     });
     if let Some(error) = shared.error.into_inner() {

@@ -458,6 +458,13 @@ impl Budget {
         self.state.lock().allocated -= bytes;
     }
 
+    /// Bytes that are mapped, the spare included, and bytes from the allocator.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.mapped, state.allocated)
+    }
+
     /// [`Budget::map`] for a span: a region that holds at least `bytes`.
     pub fn map_region(&self, bytes: usize) -> Option<MmapMut> {
         let region = {
