@@ -1,15 +1,18 @@
 //! What a node's admin listener knows and `stats` does not: latencies by command, sizes and times to live, hot keys at no
 //! further cost, the end of the certificate, warnings. Only slabstash has one, and only with `-o admin_listen`.
 //!
-//! It is asked by HTTP, in plain text and without a login, for its `/stats.json`; docs/metrics.md describes that.
+//! It is asked by HTTP, in plain text and without a login, for its `/stats.json`; docs/metrics.md describes that. `httparse`
+//! reads the head of the answer and `serde_json` the document.
 
 use std::time::Duration;
+
+use httparse::{EMPTY_HEADER, Response, Status};
+use serde_json::Value;
 
 use super::address::Address;
 use super::connection::{Access, Connection};
 use super::failure::Failure;
 use super::findings::{Finding, Level};
-use super::json::Value;
 
 /// What it said.
 #[derive(Clone, PartialEq, Default, Debug)]
@@ -63,48 +66,32 @@ impl Inside {
     pub fn take(address: &Address, timeout: Duration) -> Result<Inside, Failure> {
         // It has a connection for each request, and neither a login nor encryption.
         let mut connection = Connection::open(address, &Access { timeout, login: None, tls: None })?;
-        let status = connection.ask(b"GET /stats.json HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-        if !status.starts_with(b"HTTP/1.") || status.get(8..13) != Some(b" 200 ") {
-            return Err(connection.surprise(&status));
-        }
-        let mut body_bytes = None;
-        loop {
-            let line = connection.line()?;
-            if line.is_empty() {
-                break;
-            }
-            let line = String::from_utf8_lossy(&line).to_ascii_lowercase();
-            if let Some(count) = line.strip_prefix("content-length:") {
-                body_bytes = count.trim().parse().ok().filter(|count| *count <= BODY_BYTES_MAX);
-            }
-        }
+        connection.extend();
+        connection.send(b"GET /stats.json HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let body_bytes = head(&mut connection)?;
         let mut body = Vec::new();
-        connection.body(body_bytes.ok_or_else(|| connection.surprise(b"no length"))?, |piece| {
+        connection.body(body_bytes, |piece| {
             body.extend_from_slice(piece);
             Ok(())
         })?;
-        let document = std::str::from_utf8(&body).ok().and_then(Value::parse);
-        match document {
-            Some(document) if document.at("schema").count() == SCHEMA => Ok(Inside::of(&document)),
+        match serde_json::from_slice::<Value>(&body) {
+            Ok(document) if document["schema"] == SCHEMA => Ok(Inside::of(&document)),
             _ => Err(connection.surprise(&body)),
         }
     }
 
     /// What a document says; what it lacks is not known.
     pub fn of(document: &Value) -> Inside {
-        let pairs = |path: &str| document.at(path).items().iter().map(Value::items);
-        let count = |pair: &[Value]| pair.get(1).map_or(0, Value::count);
+        let (latency, stored) = (&document["latency"], &document["stored"]);
         Inside {
-            window_seconds: document.at("latency.window_seconds").count(),
-            latencies: document.at("latency.commands").items().iter().filter_map(CommandLatency::of).collect(),
-            sizes: pairs("stored.sizes").map(|pair| (pair.first().map_or(0, Value::count), count(pair))).collect(),
-            ttls: pairs("stored.ttls")
-                .map(|pair| (pair.first().and_then(Value::number).map(|bound| bound as u64), count(pair)))
-                .collect(),
-            without_ttl: document.at("stored.without_ttl").count(),
-            hot_keys: document.at("hot_keys.keys").items().iter().map(HotKey::of).collect(),
-            certificate_days: document.at("certificate.days_left").number(),
-            warnings: document.at("warnings").items().iter().map(warning).collect(),
+            window_seconds: count(&latency["window_seconds"]),
+            latencies: items(&latency["commands"]).iter().filter_map(CommandLatency::of).collect(),
+            sizes: items(&stored["sizes"]).iter().map(|pair| (count(&pair[0]), count(&pair[1]))).collect(),
+            ttls: items(&stored["ttls"]).iter().map(|pair| (pair[0].as_u64(), count(&pair[1]))).collect(),
+            without_ttl: count(&stored["without_ttl"]),
+            hot_keys: items(&document["hot_keys"]["keys"]).iter().map(HotKey::of).collect(),
+            certificate_days: document["certificate"]["days_left"].as_f64(),
+            warnings: items(&document["warnings"]).iter().map(warning).collect(),
         }
     }
 }
@@ -112,11 +99,11 @@ impl Inside {
 impl CommandLatency {
     /// `None` for a command that was not seen.
     fn of(value: &Value) -> Option<CommandLatency> {
-        let micros = |name: &str| value.at(name).number().map(|micros| Duration::from_nanos((micros * 1000.0) as u64));
+        let micros = |name: &str| value[name].as_f64().map(|micros| Duration::from_nanos((micros * 1000.0) as u64));
         Some(CommandLatency {
-            command: value.at("command").text()?.to_owned(),
-            requests: value.at("requests").count(),
-            samples: value.at("samples").count(),
+            command: value["command"].as_str()?.to_owned(),
+            requests: count(&value["requests"]),
+            samples: count(&value["samples"]),
             p50: micros("p50_us")?,
             p99: micros("p99_us")?,
         })
@@ -125,21 +112,55 @@ impl CommandLatency {
 
 impl HotKey {
     fn of(value: &Value) -> HotKey {
-        let hidden = || format!("#{}", value.at("hash").text().unwrap_or("?"));
+        let hidden = || format!("#{}", value["hash"].as_str().unwrap_or("?"));
         HotKey {
-            name: value.at("key").text().map_or_else(hidden, str::to_owned),
-            per_second: value.at("per_second").number().unwrap_or(0.0),
-            share: value.at("share").number().unwrap_or(0.0),
+            name: value["key"].as_str().map_or_else(hidden, str::to_owned),
+            per_second: value["per_second"].as_f64().unwrap_or(0.0),
+            share: value["share"].as_f64().unwrap_or(0.0),
+        }
+    }
+}
+
+/// Takes the head of an answer, for the length of the body.
+fn head(connection: &mut Connection) -> Result<usize, Failure> {
+    let mut head = Vec::new();
+    loop {
+        let line = connection.line()?;
+        head.extend_from_slice(&line);
+        head.extend_from_slice(b"\r\n");
+        let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+        let mut response = Response::new(&mut headers);
+        // What is no answer, or not the one hoped for, is seen at its first line.
+        match response.parse(&head) {
+            Ok(_) if response.code.is_some_and(|code| code != 200) => return Err(connection.surprise(&line)),
+            Ok(Status::Complete(_)) => {
+                let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+                let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok());
+                let body_bytes = length.filter(|bytes| *bytes <= BODY_BYTES_MAX);
+                return body_bytes.ok_or_else(|| connection.surprise(b"no length"));
+            }
+            Ok(Status::Partial) if head.len() <= HEAD_BYTES_MAX => {}
+            Ok(Status::Partial) | Err(_) => return Err(connection.surprise(&line)),
         }
     }
 }
 
 fn warning(value: &Value) -> Finding {
-    let level = match value.at("severity").text() {
+    let level = match value["severity"].as_str() {
         Some("critical") => Level::Critical,
         _ => Level::Warning,
     };
-    Finding { level, text: value.at("text").text().unwrap_or("?").to_owned() }
+    Finding { level, text: value["text"].as_str().unwrap_or("?").to_owned() }
+}
+
+/// The number; 0 if it is none.
+fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+/// The values of an array; none if it is none.
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// The schema that this reads.
@@ -148,10 +169,15 @@ const SCHEMA: u64 = 1;
 /// No document is longer.
 const BODY_BYTES_MAX: usize = 4 << 20;
 
+/// No head is longer.
+const HEAD_BYTES_MAX: usize = 8 << 10;
+
+/// No head has more headers.
+const HEADERS_MAX: usize = 64;
+
 /// A document, for tests.
 #[cfg(test)]
 pub mod testing {
-    use super::super::json::Value;
     use super::Inside;
 
     /// Something of everything.
@@ -166,7 +192,7 @@ pub mod testing {
             \"certificate\":{\"days_left\":6.5},\
             \"warnings\":[{\"severity\":\"critical\",\"code\":\"x\",\"text\":\"Worker 1 stands.\"},\
             {\"severity\":\"warning\",\"code\":\"y\",\"text\":\"Memory is short.\"}]}";
-        Inside::of(&Value::parse(text).expect("a document"))
+        Inside::of(&serde_json::from_str(text).expect("a document"))
     }
 }
 
@@ -217,16 +243,26 @@ mod tests {
             asked(&format!("HTTP/1.1 {status}\r\nContent-Type: x\r\ncontent-length: {length}\r\n\r\n{body}"))
         };
         assert_eq!(answer("200 OK", 12, "{\"schema\":1}"), Ok(Inside::default()));
+        let deep = "[".repeat(100_000);
         for (status, length, body) in [
+            ("200 OK", deep.len(), deep.as_str()),
+            ("200 OK", 2, "{}"),
             ("403 Forbidden", 12, "{\"schema\":1}"),
             ("200 OK", 12, "{\"schema\":2}"),
             ("200 OK", 11, "{\"schema\":1}"),
             ("200 OK", BODY_BYTES_MAX + 1, "{\"schema\":1}"),
         ] {
             let result = answer(status, length, body);
-            assert!(matches!(result, Err(Failure::Answer { .. })), "{status} {length} {body}: {result:?}");
+            assert!(matches!(result, Err(Failure::Answer { .. })), "{status} {length} {body:.20}: {result:?}");
         }
         assert!(matches!(answer("200 OK", 13, "{\"schema\":1}"), Err(Failure::Lost { .. })));
         assert!(matches!(asked("ERROR\r\n"), Err(Failure::Answer { .. })));
+        let head = |headers: &str| asked(&format!("HTTP/1.1 200 OK\r\n{headers}\r\n{{}}"));
+        for headers in ["", "Content-Length: x\r\n", "no header\r\n", &"a: b\r\n".repeat(HEADERS_MAX + 1)] {
+            let result = head(headers);
+            assert!(matches!(result, Err(Failure::Answer { .. })), "{headers:.20}: {result:?}");
+        }
+        let endless = asked(&"\r\n".repeat(HEAD_BYTES_MAX));
+        assert!(matches!(endless, Err(Failure::Answer { .. })), "{endless:?}");
     }
 }

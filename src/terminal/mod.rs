@@ -9,7 +9,7 @@
 //!                     └─ top ── poll, board, view, plain
 //!   below them   sample ── findings     what a node says at a moment, and what is wrong with it
 //!                statistics, classes, settings, listing, hot_keys     what answers mean
-//!                inside ── json     what a node's admin listener says, where it has one
+//!                inside     what a node's admin listener says, where it has one
 //!                connection ── address, tls     bytes, deadlines, login, encryption
 //!   beside them  arguments, man, completion     one row per command: parser, help, manual page, bash completion
 //!                text, progress, failure
@@ -26,7 +26,6 @@ pub mod failure;
 pub mod findings;
 pub mod hot_keys;
 pub mod inside;
-pub mod json;
 pub mod keys;
 pub mod listing;
 pub mod load;
