@@ -10,8 +10,8 @@
 //!
 //! Nobody knows who really sent a datagram, so a reply may go to a victim of the sender. All that is sent for a request is
 //! therefore at most `udp_reply_factor` times as long as the request, headers included, those of the network counted once
-//! for the request and once for each datagram of the reply. A longer reply is not sent; the text protocol says so instead. Clients on loopback addresses, which no network forges, get replies of any length, as
-//! from memcached.
+//! for the request and once for each datagram of the reply. A longer reply is not sent; the text protocol says so
+//! instead. Clients on loopback addresses, which no network forges, get replies of any length, as from memcached.
 //!
 //! Each request in the datagram has its response, and so has each key of a multiget, the last one's with `END`. As in
 //! memcached every response is a group of datagrams that is numbered anew, so that a client knows the end of a multiget

@@ -1,8 +1,9 @@
 //! What the process gives up once it serves ([`crate::sys::sandbox`]), and how that is told.
 //!
 //! Files go first, before there are threads, and system calls last. Whoever starts a thread asks for [`Restricted`], so that
-//! none is there before. By default the kernel's lack of either lock is taken as it is, with a warning; with `-o sandbox=required` (memcached's `drop_privileges`) a process that cannot filter its system calls does not
-//! start. Landlock is asked for either way and insisted on never: kernels have it since 5.13 only, and not all turn it on.
+//! none is there before. By default the kernel's lack of either lock is taken as it is, with a warning; with
+//! `-o sandbox=required` (memcached's `drop_privileges`) a process that cannot filter its system calls does not start. Landlock
+//! is asked for either way and insisted on never: kernels have it since 5.13 only, and not all turn it on.
 
 use crate::base::sync::{Arc, Mutex};
 use crate::command::service::SettingsReport;

@@ -9,7 +9,8 @@
 //! The server is chosen as for the tests (`README.md`). `--calm` leaves out flushes, page moves and changes of the memory
 //! limit, `--text` the binary protocol. `--restart` kills the server, which then has nothing; `--warm-restart` stops it in
 //! order, and the next one has what it left: in a file (`-e`), with `--manager` in the hands of a service manager. They do not
-//! go together with a memory limit that changes, which a kept cache has to fit, so `--warm-restart` leaves that out. Ends with 0, with 1 after a violation, with 64 after a wrong option.
+//! go together with a memory limit that changes, which a kept cache has to fit, so `--warm-restart` leaves that out. Ends with
+//! 0, with 1 after a violation, with 64 after a wrong option.
 
 use std::process::{ExitCode, id};
 

@@ -1,5 +1,6 @@
 //! The wall clock jumps, by libfaketime, which stands between the daemon and the system's clock; and a machine of one core.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -85,11 +86,12 @@ fn libfaketime() -> Option<PathBuf> {
 fn one_core_is_enough() {
     let Some(mut plan) = Plan::new() else { return };
     let program = plan.command.get_program().to_owned();
+    let arguments: Vec<OsString> = plan.command.get_args().map(OsStr::to_owned).collect();
     if Command::new("taskset").arg("--version").output().is_err() {
         return println!("left out: there is no taskset (Debian's package util-linux)");
     }
     plan.command = Command::new("taskset");
-    plan.command.args(["-c", &first_core()]).arg(program);
+    plan.command.args(["-c", &first_core()]).arg(program).args(arguments);
     let daemon = plan.options("-l 127.0.0.1 -p {port} -m 64").start();
     assert_eq!(daemon.setting("num_threads"), "1");
     let port = daemon.port;
