@@ -1,7 +1,9 @@
-//! Several keys at once. Each partition is visited once, and there the cache misses of its keys overlap: first the index
-//! is touched for all of them, then the items that it names, and only then is anything done.
+//! Several keys at once. Each partition is visited once, first those that no other worker has locked, and there the cache
+//! misses of its keys overlap: first the index is touched for all of them, then the items that it names, and only then is
+//! anything done.
 
 use crate::base::hash::KeyHash;
+use crate::base::sync::MutexGuard;
 use crate::base::time::Now;
 
 use super::Store;
@@ -66,13 +68,13 @@ impl Store {
         let mut left = KeySet::MAX.checked_shr((BATCH_KEYS - hashes.len()) as u32).unwrap_or(0);
         let slots = if self.has_one_partition() { [left; SLOTS] } else { self.slots(hashes) };
         while left != 0 {
-            let number = self.partition_number(hashes[left.trailing_zeros() as usize]);
+            let (number, mut partition) = self.lock_one(hashes, left);
+            let partition = &mut *partition;
             let mut mine = slots[number % SLOTS] & left;
             if self.partitions.len() > SLOTS {
                 mine = members(mine).filter(|&key| self.partition_number(hashes[key]) == number).fold(0, with);
             }
             left &= !mine;
-            let partition = &mut *self.partitions[number].lock();
             let mut touched = 0;
             for key in members(mine) {
                 touched ^= partition.index.touch(hashes[key].0);
@@ -88,6 +90,32 @@ impl Store {
                 visit(partition, key, hashes[key], hints[key]);
             }
         }
+    }
+
+    /// Locks a partition that some of these keys are in. One that another worker has at the moment is left for later, as long
+    /// as there is another: waiting for it may put the thread to sleep.
+    #[inline]
+    fn lock_one(&self, hashes: &[KeyHash], left: KeySet) -> (usize, MutexGuard<'_, Partition>) {
+        let first = self.partition_number(hashes[left.trailing_zeros() as usize]);
+        match self.partitions[first].try_lock() {
+            Some(partition) => (first, partition),
+            None => self.lock_other(first, hashes, left),
+        }
+    }
+
+    #[cold]
+    fn lock_other(&self, first: usize, hashes: &[KeyHash], left: KeySet) -> (usize, MutexGuard<'_, Partition>) {
+        let mut tried = 1_u64 << (first % SLOTS);
+        for key in members(left) {
+            let number = self.partition_number(hashes[key]);
+            if tried & 1 << (number % SLOTS) == 0 {
+                if let Some(partition) = self.partitions[number].try_lock() {
+                    return (number, partition);
+                }
+                tried |= 1 << (number % SLOTS);
+            }
+        }
+        (first, self.partitions[first].lock())
     }
 
     /// The keys of the partitions that share each slot.
@@ -115,4 +143,45 @@ fn members(mut set: KeySet) -> impl Iterator<Item = usize> {
 
 fn with(set: KeySet, key: usize) -> KeySet {
     set | 1 << key
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::Config;
+    use super::*;
+    use crate::base::sync::Arc;
+
+    /// A worker that has another's partition to wait for does the keys of the free ones first.
+    #[test]
+    fn partitions_that_are_free_are_visited_first() {
+        let store = Store::new(Config { partitions: 4, ..Config::default() }, Arc::default());
+        let keys: Vec<[u8; 4]> = (0..20_u32).map(u32::to_be_bytes).collect();
+        let hashes: Vec<KeyHash> = keys.iter().map(|key| store.hash(key)).collect();
+        let first = store.partition_number(hashes[0]);
+        let others = hashes.iter().filter(|&&hash| store.partition_number(hash) != first).count();
+        assert!(others > 0, "twenty keys in one partition of four");
+        let taken = store.partitions[first].lock();
+        let (visited, visits) = mpsc::channel();
+        let now = Now { seconds: 100, epoch: 0 };
+        std::thread::scope(|scope| {
+            let (store, keys, hashes) = (&store, &keys, &hashes);
+            scope.spawn(move || {
+                store.entry_batch(
+                    |number| &keys[number],
+                    hashes,
+                    now,
+                    |number, _| visited.send(number).expect("heard"),
+                );
+            });
+            let before: Vec<usize> = (0..others).map(|_| visits.recv().expect("a visit")).collect();
+            assert!(before.iter().all(|&number| store.partition_number(hashes[number]) != first));
+            assert!(visits.try_recv().is_err(), "the partition is taken");
+            drop(taken);
+            let after: Vec<usize> = visits.iter().collect();
+            assert_eq!(after.len(), keys.len() - others);
+            assert!(after.is_sorted());
+        });
+    }
 }

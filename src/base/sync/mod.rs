@@ -19,9 +19,11 @@ pub use crossbeam_queue::SegQueue;
 #[cfg(not(all(test, any(feature = "loom", feature = "shuttle"))))]
 pub use mio::Waker;
 #[cfg(not(all(test, any(feature = "loom", feature = "shuttle"))))]
-pub use parking_lot::Mutex;
+pub use parking_lot::{Mutex, MutexGuard};
 #[cfg(not(all(test, any(feature = "loom", feature = "shuttle"))))]
 pub use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 
 #[cfg(all(test, any(feature = "loom", feature = "shuttle")))]
-pub use model::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, SegQueue, Waker};
+pub use model::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, SegQueue, Waker,
+};
