@@ -38,6 +38,9 @@ pub enum Scale {
     Figure,
 }
 
+/// Names that stand for all workloads whose names begin with them and a dash.
+const FAMILIES: [&str; 2] = ["density", "replay"];
+
 /// Every target.
 pub const TARGETS: &[Target] = &[
     figure("get-1", Metric::UserInstructions, 700.0),
@@ -96,7 +99,8 @@ const fn figure(workload: &'static str, metric: Metric, value: f64) -> Target {
 /// The targets of a workload.
 pub fn of(workload: &str) -> impl Iterator<Item = &'static Target> {
     TARGETS.iter().filter(move |target| {
-        workload.strip_prefix(target.workload).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        let is_of = |rest: &str| rest.is_empty() || (FAMILIES.contains(&target.workload) && rest.starts_with('-'));
+        workload.strip_prefix(target.workload).is_some_and(is_of)
     })
 }
 
