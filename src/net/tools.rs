@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use crate::base::sizes::READ_BUFFER_BYTES;
 use crate::base::sync::Arc;
 use crate::base::time::Now;
 use crate::command::Service;
@@ -24,7 +25,7 @@ pub struct Tools {
     pub now: Now,
     /// Whether the server is about to end: nothing is read any more.
     pub is_stopping: bool,
-    /// Where reads go, [`READ_BUFFER_BYTES`](crate::base::sizes::READ_BUFFER_BYTES) long.
+    /// Where reads go, [`READ_BUFFER_BYTES`] long.
     pub read_buffer: Box<[u8]>,
     /// For the session.
     pub scratch: Scratch,
@@ -39,6 +40,30 @@ pub struct Tools {
 }
 
 impl Tools {
+    /// The tools of worker number `worker`, in a round that begins at `instant`. `send_bytes` is what encrypted connections
+    /// encrypt at once; `None` where there are none.
+    pub fn new(
+        worker: usize,
+        service: Arc<Service>,
+        instant: Instant,
+        send_bytes: Option<usize>,
+        wake: Arc<dyn Fn(usize) + Send + Sync>,
+    ) -> Self {
+        Self {
+            worker,
+            instant,
+            now: service.clock.at(instant),
+            is_stopping: false,
+            read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+            scratch: Scratch::default(),
+            pool: Pool::new(service.config.read_buffers_max),
+            tls: Workspace::new(Arc::clone(&service), worker, send_bytes),
+            sampler: Sampler::new(service.observations.is_some(), worker),
+            wake,
+            service,
+        }
+    }
+
     /// Ends a connection's turn: takes the time of the request that is looked at, if one is.
     #[inline]
     pub fn end_turn(&mut self) {

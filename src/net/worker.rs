@@ -15,18 +15,13 @@ use mio::event::Event;
 use mio::{Events, Poll, Token};
 use slab::Slab;
 
-use crate::base::sizes::READ_BUFFER_BYTES;
 use crate::base::sync::{Arc, Waker};
-use crate::command::service::Scratch;
 use crate::command::{CloseReason, Service};
 use crate::stats::connections::ConnectionState;
 use crate::stats::events::{class, connection_closed, connection_opened};
 
-use super::buffer::Pool;
 use super::connection::{Connection, Verdict};
 use super::inbox::Inbox;
-use super::sampler::Sampler;
-use super::tls::Workspace;
 use super::tools::Tools;
 use super::udp::Endpoint;
 
@@ -63,19 +58,7 @@ impl Worker {
         let target = Arc::clone(&inbox);
         let start = Instant::now();
         let has_idle_timeout = service.config.idle_timeout_seconds > 0;
-        let tools = Tools {
-            worker: index,
-            instant: start,
-            now: service.clock.at(start),
-            is_stopping: false,
-            read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
-            scratch: Scratch::default(),
-            pool: Pool::new(service.config.read_buffers_max),
-            tls: Workspace::new(Arc::clone(&service), index, send_bytes),
-            sampler: Sampler::new(service.observations.is_some(), index),
-            wake: Arc::new(move |token| target.wake(token)),
-            service,
-        };
+        let tools = Tools::new(index, service, start, send_bytes, Arc::new(move |token| target.wake(token)));
         Ok(Self {
             poll,
             inbox,

@@ -6,19 +6,17 @@
 use std::io::{IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
-use slabstash::base::sizes::READ_BUFFER_BYTES;
 use slabstash::base::sync::Arc;
 use slabstash::base::time::Now;
 use slabstash::command::service::{ProtocolChoice, Scratch, Wake};
 use slabstash::command::{Context, Next, Output, Service, Session};
 use slabstash::net::address::Peer;
-use slabstash::net::buffer::Pool;
-use slabstash::net::connection::{Connection, Tools, Verdict};
+use slabstash::net::connection::{Connection, Verdict};
 use slabstash::net::inbox::NewConnection;
-use slabstash::net::sampler::Sampler;
 use slabstash::net::stream::Stream;
-use slabstash::net::tls::Workspace;
+use slabstash::net::tools::Tools;
 use slabstash::stats::connections::{ConnectionEntry, ConnectionState};
 use slabstash::store;
 
@@ -225,19 +223,9 @@ pub fn by_socket(service: &Arc<Service>, input: &[u8], mut cuts: Cuts, now: Now)
         protocol: ProtocolChoice::Negotiate,
         entry: service.connections.open(entry),
     };
-    let mut peer = Socket {
-        connection: Connection::new(new, now),
-        service,
-        now,
-        read_buffer: vec![0; READ_BUFFER_BYTES],
-        scratch: Scratch::default(),
-        pool: Pool::new(0),
-        tls: Workspace::new(Arc::clone(service), 0, None),
-        sampler: Sampler::new(service.observations.is_some(), 0),
-        wake: Arc::new(|_| {}),
-        is_closed: false,
-        turns: 0,
-    };
+    let tools = Tools::new(0, Arc::clone(service), Instant::now(), None, Arc::new(|_| {}));
+    let mut peer =
+        Socket { connection: Connection::new(new, now), tools: Tools { now, ..tools }, is_closed: false, turns: 0 };
     let mut sent = Vec::new();
     let mut rest = input;
     let end = loop {
@@ -284,28 +272,21 @@ pub fn by_socket(service: &Arc<Service>, input: &[u8], mut cuts: Cuts, now: Now)
             break End::TooMuch;
         }
     };
-    peer.connection.release(&mut peer.pool);
+    peer.connection.release(&mut peer.tools.pool);
     service.connections.close(peer.connection.entry());
     let end = if sent.len() > SENT_BYTES_MAX { End::TooMuch } else { end };
     Talk { sent, end }
 }
 
 /// The server's end of a socket pair, with what a worker lends it.
-struct Socket<'a> {
+struct Socket {
     connection: Connection,
-    service: &'a Arc<Service>,
-    now: Now,
-    read_buffer: Vec<u8>,
-    scratch: Scratch,
-    pool: Pool,
-    tls: Workspace,
-    sampler: Sampler,
-    wake: Arc<dyn Fn(usize) + Send + Sync>,
+    tools: Tools,
     is_closed: bool,
     turns: usize,
 }
 
-impl Socket<'_> {
+impl Socket {
     /// Lets the connection work on what the socket has.
     fn work(&mut self, is_read_closed: bool) {
         if !self.is_closed && self.connection.note_readable(is_read_closed) {
@@ -325,21 +306,9 @@ impl Socket<'_> {
         loop {
             self.turns += 1;
             assert!(self.turns < TURNS_MAX, "a connection that turns forever");
-            let mut tools = Tools {
-                service: self.service,
-                worker: 0,
-                now: self.now,
-                read_buffer: &mut self.read_buffer,
-                scratch: &mut self.scratch,
-                pool: &mut self.pool,
-                tls: &mut self.tls,
-                sampler: &mut self.sampler,
-                wake: &self.wake,
-                is_stopping: false,
-            };
-            match self.connection.turn(1, &mut tools) {
+            match self.connection.turn(1, &mut self.tools) {
                 Verdict::Again => {}
-                Verdict::Wait => return,
+                Verdict::Wait | Verdict::WaitHolding => return,
                 Verdict::Close(_) => {
                     self.is_closed = true;
                     return;
