@@ -269,7 +269,7 @@ ssl_verify_mode 0
 ssl_keyformat 1
 ssl_ciphers NULL
 ssl_ca_cert NULL
-ssl_wbuf_size 65536
+ssl_wbuf_size 16384
 ssl_session_cache no
 ssl_kernel_tls no
 ssl_min_version tlsv1.2

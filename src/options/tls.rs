@@ -263,6 +263,6 @@ fn invalid(value: Value<'_>) -> Early {
     Failure::new(EXIT_FAILURE, format!("Invalid {}. Use help to see valid options.", value.name)).into()
 }
 
-/// Four records: a large value should not need a call of the system for each. memcached's is one.
-const WRITE_BUFFER_BYTES: u32 = 64 * 1024;
+/// A record, as in memcached.
+const WRITE_BUFFER_BYTES: u32 = 16 * 1024;
 const WRITE_BUFFER_BYTES_MAX: u32 = 1024 * 1024;

@@ -31,8 +31,7 @@ const NOT_CHOSEN: &[&str] =
     &["oldest", "num_threads_per_udp", "client_flags_size", "umask", "lru_crawler_tocrawl", "seccomp", "landlock_abi"];
 
 /// Defaults of memcached 1.6 that are no more, and of slabstash where it has others.
-const OTHER_DEFAULTS: &[(&str, &str)] =
-    &[("slab_automove_window", "30"), ("num_napi_ids", "(null)"), ("ssl_wbuf_size", "65536")];
+const OTHER_DEFAULTS: &[(&str, &str)] = &[("slab_automove_window", "30"), ("num_napi_ids", "(null)")];
 
 /// `stats settings` of memcached 1.6.45 without options, and slabstash's own lines at the end.
 const DEFAULTS: &[(&str, &str)] = &[
