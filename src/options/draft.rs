@@ -315,6 +315,5 @@ fn default_options(identity: Identity, threads: usize) -> Options {
 /// The limit for the list of short-lived items, once it is asked for.
 pub(super) const TEMPORARY_TTL_SECONDS: u32 = 61;
 
-/// How much longer than its request a reply over UDP may be: what QUIC allows itself towards an address that has shown
-/// nothing yet (RFC 9000, 8.1).
+/// How many times as long as its request a reply over UDP may be: who forges a sender gains nothing.
 const UDP_REPLY_FACTOR: u32 = 1;
