@@ -3,8 +3,9 @@
 use super::output::Output;
 use super::retrieval::{Looked, Lookup, look_up};
 use super::session::{CloseReason, Next};
-use super::testing::{Client, service};
+use super::testing::{Client, service, service_with};
 use crate::stats::connections::ConnectionState;
+use crate::store;
 
 /// Feeds `input` to fresh services, whole, cut at each byte, and byte by byte.
 #[track_caller]
@@ -91,6 +92,23 @@ fn too_large_a_value_is_refused_and_a_set_removes_the_old_one() {
         );
         assert_eq!(service.store.snapshot().counters.store_too_large, 1);
     }
+}
+
+/// A set alone that found no memory used to be tried a second time to answer it, and its refusal counted twice.
+#[test]
+fn a_set_without_memory_is_refused_once() {
+    let config = store::Config { memory_limit_bytes: 1 << 20, has_evictions: false, ..store::Config::default() };
+    let service = service_with(config);
+    let mut client = Client::new(&service);
+    for number in 0..20_000 {
+        client.feed(format!("set key{number} 0 0 100\r\n{}\r\n", "v".repeat(100)).as_bytes());
+    }
+    let sent = String::from_utf8_lossy(&client.sent);
+    let refused = sent.matches("SERVER_ERROR out of memory storing object\r\n").count() as u64;
+    let counted: u64 = service.store.snapshot().classes.iter().map(|class| class.counters.outofmemory).sum();
+    let sets: u64 = service.store.snapshot().classes.iter().map(|class| class.counters.cmd_set).sum();
+    assert!(refused > 0 && refused < 20_000, "{refused}");
+    assert_eq!((counted, sets), (refused, 20_000));
 }
 
 #[test]

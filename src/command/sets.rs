@@ -57,10 +57,12 @@ pub(super) fn answer(input: &[u8], requests_max: u32, output: &mut Output, conte
 fn one(set: &Plain<'_>, hash: KeyHash, output: &mut Output, context: &mut Context<'_>) {
     let service = context.service;
     let visit = |entry: &mut Entry<'_>| storage::set_unwatched(entry, &set.line, set.data, context);
-    if !is_observed(service) && service.store.entry(set.line.key, hash, context.now, visit) {
+    if is_observed(service) {
+        storage::set(&set.line, set.data, hash, output, context);
+    } else if service.store.entry(set.line.key, hash, context.now, visit) {
         output.push(storage::quiet(reply::STORED, set.line.is_noreply));
     } else {
-        storage::set(&set.line, set.data, hash, output, context);
+        storage::refuse_set(&set.line, output, context);
     }
 }
 

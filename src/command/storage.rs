@@ -87,6 +87,13 @@ pub(super) fn set(line: &StorageLine<'_>, data: &[u8], hash: KeyHash, output: &m
     classic_request(Mode::Set, line, line.key, context).store_at(NewValue::Bytes(data), hash, output, context);
 }
 
+/// Answers and counts a plain set that has found no memory.
+#[cold]
+pub(super) fn refuse_set(line: &StorageLine<'_>, output: &mut Output, context: &Context<'_>) {
+    count_set(line.key, line.value_bytes, line.flags, context);
+    output.push(quiet(refuse(Mode::Set, line.key, StoreError::NoMemory, context), line.is_noreply));
+}
+
 /// Does what a plain set does under its key while nobody watches; false, as if it had not been, when there is no memory.
 #[inline(always)]
 pub(super) fn set_unwatched(entry: &mut Entry<'_>, line: &StorageLine<'_>, data: &[u8], context: &Context<'_>) -> bool {
