@@ -29,7 +29,7 @@ impl KeyHasher {
     }
 
     /// The hash of `key`.
-    #[inline]
+    #[inline(always)]
     pub fn hash(&self, key: &[u8]) -> KeyHash {
         KeyHash(rapidhash_v3_seeded(key, &self.secrets))
     }

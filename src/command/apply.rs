@@ -136,7 +136,7 @@ pub fn store_at(request: StoreRequest<'_>, hash: KeyHash, context: &mut Context<
 
 /// Does what a plain set of a value that fits into a partition does under its key, as [`place`] would; false, with
 /// nothing done, when there is no memory.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn place_plain(entry: &mut Entry<'_>, flags: u32, exptime: u32, data: &[u8]) -> bool {
     let item = NewItem { flags, exptime, cas: None, value: NewValue::Bytes(data), marks: Marks::default() };
     entry.insert_here(item).is_ok()

@@ -55,5 +55,6 @@ mod session_tests;
 pub(crate) mod testing;
 
 pub use output::Output;
+pub use retrieval::One;
 pub use service::{Config, Context, Control, Service};
 pub use session::{CloseReason, Next, Progress, Session};

@@ -147,7 +147,7 @@ impl Output {
     }
 
     /// Appends bytes.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -278,9 +278,18 @@ impl Output {
         }
     }
 
+    /// Says that all that [`Output::contiguous`] showed is sent.
+    #[inline]
+    pub fn advance_to_end(&mut self) {
+        debug_assert!(self.inserts.is_empty());
+        self.bytes.clear();
+        self.sent = 0;
+    }
+
     /// Gives the buffer's memory back when it has grown past `bytes_max` and nothing waits.
+    #[inline]
     pub fn shrink(&mut self, bytes_max: usize) {
-        if self.is_empty() && self.bytes.capacity() > bytes_max {
+        if self.bytes.capacity() > bytes_max && self.is_empty() {
             self.bytes = Vec::new();
         }
     }

@@ -6,12 +6,13 @@
 
 use crate::base::hash::KeyHash;
 use crate::base::key;
+use crate::base::time::Now;
 use crate::protocol::text::classic;
 use crate::protocol::text::line::{next_token, skip_spaces};
 use crate::protocol::text::reply;
 use crate::stats::events::class;
 use crate::store::value::Value;
-use crate::store::{BATCH_KEYS, Entry, ItemView};
+use crate::store::{BATCH_KEYS, Entry, ItemView, ReadItem};
 
 use super::batch::Batch;
 use super::output::{OUTPUT_BYTES_MAX, Output, has_room_for};
@@ -57,8 +58,20 @@ pub(super) struct Answered {
     pub requests: u32,
 }
 
+/// What became of an input that was taken for one whole request of the most frequent kinds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum One {
+    /// It is answered.
+    Answered,
+    /// It is something else, or somebody watches. Nothing is done.
+    Other,
+    /// A set that found no memory. Nothing is answered.
+    NoMemory,
+}
+
 /// Answers the gets of one key each that the input begins with, several at a time when there are several, at most
-/// `requests_max` (at least 1). Stops before a request that no reply may begin for.
+/// `requests_max` (at least 1). Stops before a request that no reply may begin for. Not for a server that tells of its
+/// conversations ([`verbose`]).
 #[inline(never)]
 pub(super) fn answer_gets(input: &[u8], requests_max: u32, output: &mut Output, context: &mut Context<'_>) -> Answered {
     let Some((key, bytes)) = classic::single_get(input) else {
@@ -74,6 +87,23 @@ pub(super) fn answer_gets(input: &[u8], requests_max: u32, output: &mut Output, 
     Answered { bytes, requests: 1 }
 }
 
+/// Answers a get of one key, if the input is that and nothing else. Not for a server that tells of its conversations.
+#[inline(always)]
+pub(super) fn answer_one(input: &[u8], output: &mut Output, service: &Service, now: Now) -> One {
+    let Some((key, bytes)) = classic::single_get(input) else {
+        return One::Other;
+    };
+    if bytes != input.len() || is_observed(service) || !output.begin_reply() {
+        return One::Other;
+    }
+    let writer = ValueWriter { key, has_cas: PLAIN.has_cas, is_last: true, output: &mut *output };
+    if !service.store.get(key, service.store.hash(key), now, writer) {
+        push_end(true, output);
+    }
+    One::Answered
+}
+
+#[inline(never)]
 fn answer_batch(input: &[u8], requests_max: u32, output: &mut Output, context: &mut Context<'_>) -> Answered {
     let mut batch = Batch::new();
     let mut rest = input;
@@ -185,17 +215,21 @@ impl<'a> Wanted<'a> {
 }
 
 /// Looks up one key and appends its value or nothing, with the end of the reply behind it if it `is_last`.
-#[inline(always)]
+#[inline(never)]
 fn one(lookup: Lookup, wanted: Wanted<'_>, is_last: bool, output: &mut Output, context: &mut Context<'_>) {
     let service = context.service;
-    if lookup.deadline.is_some() || is_observed(service) {
-        return one_observed(lookup, wanted, is_last, output, context);
-    }
     let Wanted { key, hash } = wanted;
-    let hit = service.store.get(key, hash, context.now, |item| write_value(key, item, lookup.has_cas, is_last, output));
-    if hit.is_none() {
-        push_end(is_last, output);
-    } else if verbose::is_on() {
+    let is_hit = if lookup.deadline.is_some() || is_observed(service) {
+        one_observed(lookup, wanted, is_last, output, context)
+    } else {
+        let writer = ValueWriter { key, has_cas: lookup.has_cas, is_last, output: &mut *output };
+        let is_hit = service.store.get(key, hash, context.now, writer);
+        if !is_hit {
+            push_end(is_last, output);
+        }
+        is_hit
+    };
+    if is_hit && verbose::is_on() {
         verbose::sending_key(context.descriptor, key);
     }
 }
@@ -208,7 +242,13 @@ pub(super) fn is_observed(service: &Service) -> bool {
 
 /// [`one`] for gat and gats, and while somebody watches or counts lookups.
 #[inline(never)]
-fn one_observed(lookup: Lookup, wanted: Wanted<'_>, is_last: bool, output: &mut Output, context: &mut Context<'_>) {
+fn one_observed(
+    lookup: Lookup,
+    wanted: Wanted<'_>,
+    is_last: bool,
+    output: &mut Output,
+    context: &mut Context<'_>,
+) -> bool {
     let service = context.service;
     let key = wanted.key;
     let is_hit = context.visit_hashed(key, wanted.hash, |entry| {
@@ -220,7 +260,7 @@ fn one_observed(lookup: Lookup, wanted: Wanted<'_>, is_last: bool, output: &mut 
             push_end(is_last, output);
             return false;
         };
-        write_value(key, &item, lookup.has_cas, is_last, output);
+        ValueWriter { key, has_cas: lookup.has_cas, is_last, output: &mut *output }.read(&item);
         match lookup.deadline {
             Some(deadline) => touch(entry, deadline),
             None => {
@@ -230,12 +270,10 @@ fn one_observed(lookup: Lookup, wanted: Wanted<'_>, is_last: bool, output: &mut 
         }
         true
     });
-    if is_hit && verbose::is_on() {
-        verbose::sending_key(context.descriptor, key);
-    }
     if service.prefixes.is_enabled() {
         service.prefixes.record_get(key, is_hit);
     }
+    is_hit
 }
 
 /// Gives the entry's item a new end, as touch and gat do, and counts the hit.
@@ -246,12 +284,41 @@ pub(super) fn touch(entry: &mut Entry<'_>, deadline: u32) {
     entry.set_exptime(deadline);
 }
 
-#[inline(always)]
-fn write_value(key: &[u8], item: &ItemView<'_>, has_cas: bool, is_last: bool, output: &mut Output) {
-    if !write_inline(key, item, has_cas, is_last, output.bytes()) {
-        write_large(key, item, has_cas, output);
+/// Appends the value of an item.
+struct ValueWriter<'a> {
+    key: &'a [u8],
+    has_cas: bool,
+    /// Whether the end of the reply comes behind it.
+    is_last: bool,
+    output: &'a mut Output,
+}
+
+impl ReadItem for ValueWriter<'_> {
+    #[inline(always)]
+    fn read(self, item: &ItemView<'_>) -> bool {
+        match item.plain_value() {
+            Some(value) if !self.has_cas && has_room_for(value, self.output.bytes()) => {
+                write_plain(self.key, value, self.is_last, self.output.bytes());
+            }
+            // A copy of the view, so that the view itself need not be in memory.
+            _ => write_other(self.key, *item, self.has_cas, self.is_last, self.output),
+        }
+        true
+    }
+}
+
+#[inline(never)]
+fn write_other(key: &[u8], item: ItemView<'_>, has_cas: bool, is_last: bool, output: &mut Output) {
+    if !write_any_inline(key, &item, has_cas, is_last, output.bytes()) {
+        write_large(key, &item, has_cas, output);
         push_end(is_last, output);
     }
+}
+
+/// Apart from the get around it, which leaves it the registers that it needs.
+#[inline(never)]
+fn write_plain(key: &[u8], value: &[u8], is_last: bool, out: &mut Vec<u8>) {
+    reply::plain_value(key, value, is_last, out);
 }
 
 /// Writes an inline value, or nothing and says false when it is a large one or finds no memory.

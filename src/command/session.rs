@@ -14,6 +14,7 @@
 
 use std::borrow::Cow;
 
+use crate::base::time::Now;
 use crate::protocol::binary::header::REQUEST_MAGIC;
 use crate::protocol::text::line::{self, Found};
 use crate::protocol::text::meta;
@@ -25,7 +26,7 @@ use super::dump::Dump;
 use super::login::{Login, Method};
 use super::observe::Framing;
 use super::output::{Mark, OUTPUT_BYTES_MAX, Output};
-use super::retrieval::{self, Answered, Looked, Lookup};
+use super::retrieval::{self, Answered, Looked, Lookup, One};
 use super::service::{Context, ProtocolChoice, Service};
 use super::sets;
 use super::storage::LargeStore;
@@ -142,6 +143,7 @@ impl Session {
     /// Parses and executes requests at the start of `input` until it runs out, the turn's share
     /// (`requests_per_event`, [`Output`] above its limit) is used up, or the connection is to be closed.
     /// Replies are appended to `output`. Never panics, whatever the input.
+    #[inline(never)]
     pub fn process(&mut self, input: &[u8], output: &mut Output, context: &mut Context<'_>) -> Progress {
         if input.len() < self.wanted {
             return Progress { consumed: 0, next: Next::Input { bytes: self.wanted } };
@@ -164,6 +166,40 @@ impl Session {
                 return Progress { consumed: turn.consumed, next };
             }
         }
+    }
+
+    /// [`Session::process`] for when a command is next and `input` is probably one whole request of the most frequent kinds:
+    /// nothing is set up then for anything else. [`Session::process_other`] has to go on with what is not answered.
+    #[inline(always)]
+    pub fn answer_one(&mut self, input: &[u8], output: &mut Output, service: &Service, now: Now) -> One {
+        debug_assert!(self.is_at_command() && self.wanted == 0);
+        output.allow_replies(service.config.replies_per_turn_max());
+        if output.pending() >= OUTPUT_BYTES_MAX || !output.has_room(&service.store) || verbose::is_on() {
+            return One::Other;
+        }
+        // A line that began in an earlier input would be in this one.
+        self.scanned = 0;
+        match input.first() {
+            Some(b'g') => retrieval::answer_one(input, output, service, now),
+            Some(b's') => sets::answer_one(input, output, service, now),
+            _ => One::Other,
+        }
+    }
+
+    /// [`Session::process`] for what [`Session::answer_one`] has left.
+    #[inline(never)]
+    pub fn process_other(
+        &mut self,
+        one: One,
+        input: &[u8],
+        output: &mut Output,
+        context: &mut Context<'_>,
+    ) -> Progress {
+        if one != One::NoMemory {
+            return self.process(input, output, context);
+        }
+        sets::refuse_one(input, output, context);
+        Progress { consumed: input.len(), next: INPUT }
     }
 
     /// Executes the command at the start of the rest; says what is wanted when that needs more than is there.

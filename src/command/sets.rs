@@ -2,13 +2,14 @@
 //! the ordinary is left to [`storage`](super::storage).
 
 use crate::base::hash::KeyHash;
+use crate::base::time::Now;
 use crate::protocol::text::classic::{self, StorageLine};
 use crate::protocol::text::reply;
 use crate::stats::events::class;
 use crate::store::{BATCH_KEYS, Entry, Fit};
 
 use super::output::Output;
-use super::retrieval::Answered;
+use super::retrieval::{Answered, One};
 use super::service::{Context, Service};
 use super::storage::{self, ENDING};
 
@@ -25,12 +26,24 @@ impl<'a> Plain<'a> {
     const EMPTY: Self = Self { line: StorageLine::EMPTY, data: &[], bytes: 0 };
 
     /// The set at the start of `input`; `None` unless all of it is there and it fits into a partition.
-    #[inline]
-    fn read(input: &'a [u8], context: &Context<'_>) -> Option<Self> {
+    #[inline(always)]
+    fn read(input: &'a [u8], service: &Service) -> Option<Self> {
         let (line, line_bytes) = classic::single_set(input)?;
         let bytes = line_bytes + line.value_bytes + ENDING.len();
-        let data = input.get(line_bytes..bytes)?.strip_suffix(ENDING)?;
-        let is_inline = context.service.store.fit(line.key.len(), data.len(), line.flags) == Fit::Inline;
+        Self::new(line, input.get(line_bytes..bytes)?, bytes, service)
+    }
+
+    /// The same, of an input that is nothing else.
+    #[inline(always)]
+    fn read_whole(input: &'a [u8], service: &Service) -> Option<Self> {
+        let (line, line_bytes) = classic::single_set(input)?;
+        Self::new(line, input.get(line_bytes..)?, input.len(), service)
+    }
+
+    #[inline(always)]
+    fn new(line: StorageLine<'a>, block: &'a [u8], bytes: usize, service: &Service) -> Option<Self> {
+        let data = block.strip_suffix(ENDING).filter(|data| data.len() == line.value_bytes)?;
+        let is_inline = service.store.fit(line.key.len(), data.len(), line.flags) == Fit::Inline;
         is_inline.then_some(Self { line, data, bytes })
     }
 }
@@ -39,7 +52,7 @@ impl<'a> Plain<'a> {
 /// least 1). Stops before a request that no reply may begin for.
 #[inline(never)]
 pub(super) fn answer(input: &[u8], requests_max: u32, output: &mut Output, context: &mut Context<'_>) -> Answered {
-    let Some(set) = Plain::read(input, context) else {
+    let Some(set) = Plain::read(input, context.service) else {
         return Answered::default();
     };
     if requests_max > 1 && input.get(set.bytes) == Some(&b's') {
@@ -52,14 +65,40 @@ pub(super) fn answer(input: &[u8], requests_max: u32, output: &mut Output, conte
     Answered { bytes: set.bytes, requests: 1 }
 }
 
+/// Executes a set, if the input is that and nothing else. Not for a server that tells of its conversations.
+#[inline(never)]
+pub(super) fn answer_one(input: &[u8], output: &mut Output, service: &Service, now: Now) -> One {
+    let Some(set) = Plain::read_whole(input, service) else {
+        return One::Other;
+    };
+    if is_observed(service) || !output.begin_reply() {
+        return One::Other;
+    }
+    let hash = service.store.hash(set.line.key);
+    if !service.store.entry(set.line.key, hash, now, |entry| set_unwatched(entry, &set, service, now)) {
+        return One::NoMemory;
+    }
+    if !set.line.is_noreply {
+        reply::stored(output.bytes());
+    }
+    One::Answered
+}
+
+/// Answers a set that [`answer_one`] has found no memory for.
+#[cold]
+pub(super) fn refuse_one(input: &[u8], output: &mut Output, context: &mut Context<'_>) {
+    if let Some(set) = Plain::read(input, context.service) {
+        storage::refuse_set(&set.line, output, context);
+    }
+}
+
 /// Executes a set whose reply has begun.
 #[inline]
 fn one(set: &Plain<'_>, hash: KeyHash, output: &mut Output, context: &mut Context<'_>) {
-    let service = context.service;
-    let visit = |entry: &mut Entry<'_>| storage::set_unwatched(entry, &set.line, set.data, context);
+    let (service, now) = (context.service, context.now);
     if is_observed(service) {
         storage::set(&set.line, set.data, hash, output, context);
-    } else if service.store.entry(set.line.key, hash, context.now, visit) {
+    } else if service.store.entry(set.line.key, hash, now, |entry| set_unwatched(entry, set, service, now)) {
         output.push(storage::quiet(reply::STORED, set.line.is_noreply));
     } else {
         storage::refuse_set(&set.line, output, context);
@@ -72,13 +111,20 @@ fn is_observed(service: &Service) -> bool {
     service.events.is_watched(class::FETCHERS | class::MUTATIONS) || service.prefixes.is_enabled()
 }
 
+/// Does what a plain set does under its key while nobody watches; false, as if it had not been, when there is no memory.
+#[inline(always)]
+fn set_unwatched(entry: &mut Entry<'_>, set: &Plain<'_>, service: &Service, now: Now) -> bool {
+    storage::set_unwatched(entry, &set.line, set.data, service, now)
+}
+
+#[inline(never)]
 fn answer_batch(input: &[u8], requests_max: u32, output: &mut Output, context: &mut Context<'_>) -> Answered {
     let mut sets = [Plain::EMPTY; BATCH_KEYS];
     let mut hashes = [KeyHash(0); BATCH_KEYS];
     let mut rest = input;
     let mut count = 0;
     for (place, hash) in sets.iter_mut().zip(&mut hashes).take(requests_max as usize) {
-        let Some(set) = Plain::read(rest, context) else {
+        let Some(set) = Plain::read(rest, context.service) else {
             break;
         };
         rest = &rest[set.bytes..];
@@ -116,7 +162,7 @@ fn store_together(sets: &[Plain<'_>], hashes: &[KeyHash], context: &Context<'_>)
         hashes,
         context.now,
         |index, entry| {
-            is_full = is_full || !storage::set_unwatched(entry, &sets[index].line, sets[index].data, context);
+            is_full = is_full || !set_unwatched(entry, &sets[index], service, context.now);
             if !is_full {
                 stored |= 1 << index;
             }

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use crate::base::hash::KeyHash;
+use crate::base::time::Now;
 use crate::protocol::text::classic::{self, Storage, StorageLine};
 use crate::protocol::text::reply;
 use crate::store::value::{LargeBuffer, NewValue};
@@ -17,7 +18,7 @@ use super::event_lines;
 use super::meta::{self, KeyBuffer, MetaSet, SetLine};
 use super::output::Output;
 use super::room::{self, Room};
-use super::service::Context;
+use super::service::{Context, Service};
 use super::text::Step;
 
 /// Bytes behind a data block.
@@ -96,9 +97,21 @@ pub(super) fn refuse_set(line: &StorageLine<'_>, output: &mut Output, context: &
 
 /// Does what a plain set does under its key while nobody watches; false, as if it had not been, when there is no memory.
 #[inline(always)]
-pub(super) fn set_unwatched(entry: &mut Entry<'_>, line: &StorageLine<'_>, data: &[u8], context: &Context<'_>) -> bool {
-    let store = &context.service.store;
-    let exptime = context.now.deadline(i64::from(line.exptime));
+pub(super) fn set_unwatched(
+    entry: &mut Entry<'_>,
+    line: &StorageLine<'_>,
+    data: &[u8],
+    service: &Service,
+    now: Now,
+) -> bool {
+    let store = &service.store;
+    let exptime = now.deadline(i64::from(line.exptime));
+    if line.flags == 0
+        && let Some(class_id) = entry.overwrite_plain(data, exptime)
+    {
+        entry.class_counters(class_id).cmd_set += 1;
+        return true;
+    }
     let is_stored = apply::place_plain(entry, line.flags, exptime, data);
     if is_stored {
         let class_id = store.class_of(store.item_bytes(line.key.len(), data.len(), line.flags));

@@ -12,7 +12,7 @@ use crate::protocol::binary::opcode::Command;
 const SHOWN_BYTES_MAX: usize = 512;
 
 /// Whether anything is to be shown. One relaxed load.
-#[inline]
+#[inline(always)]
 pub(super) fn is_on() -> bool {
     log_enabled!(Level::Debug)
 }

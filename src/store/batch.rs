@@ -37,7 +37,12 @@ impl Store {
         mut read: impl FnMut(usize, Option<&ItemView<'_>>) -> bool,
     ) {
         self.visit_batch(hashes, |partition, number, hash, hint| {
-            partition.get(keys[number], (hash, hint), now, |item| read(number, item));
+            let is_there = partition
+                .get(keys[number], (hash, hint), now, |item: &ItemView<'_>| read(number, Some(item)))
+                .is_some();
+            if !is_there && read(number, None) {
+                partition.counters.get_misses += 1;
+            }
         });
     }
 

@@ -161,6 +161,19 @@ impl<'a> ItemView<'a> {
     }
 }
 
+/// What a get does with the item that it finds. A closure will do; a type of its own may have itself inlined.
+pub trait ReadItem {
+    /// Reads the item; false when the get is not to be counted.
+    fn read(self, item: &ItemView<'_>) -> bool;
+}
+
+impl<F: FnOnce(&ItemView<'_>) -> bool> ReadItem for F {
+    #[inline(always)]
+    fn read(self, item: &ItemView<'_>) -> bool {
+        self(item)
+    }
+}
+
 /// See the module comment. Made by [`super::Store::entry`].
 pub struct Entry<'a> {
     partition: &'a mut Partition,
@@ -249,6 +262,13 @@ impl<'a> Entry<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// Stores a value without client flags over the item that is there, when hardly anything else changes by that; returns
+    /// its class. `None`, with nothing done, when [`Entry::insert_here`] has to do it.
+    #[inline(always)]
+    pub fn overwrite_plain(&mut self, value: &[u8], exptime: u32) -> Option<u8> {
+        self.partition.overwrite(self.id, value, exptime, self.now).map(|class| class as u8)
     }
 
     /// Unlinks the item.

@@ -138,6 +138,21 @@ pub fn write(slot: &mut [u8], fields: &Fields<'_>) {
     tail[..fields.tail.len()].copy_from_slice(fields.tail);
 }
 
+/// Writes a value and what goes with it over a [plain](Item::is_plain) item with a value of the same length. The CAS id must
+/// be a narrow one; `marks` are all of them.
+#[inline(always)]
+pub fn overwrite(slot: &mut [u8], exptime: u32, time: u32, cas: u64, marks: u8, value: &[u8]) {
+    let Some((header, body)) = slot.split_first_chunk_mut::<HEADER_BYTES>() else {
+        return;
+    };
+    header[EXPTIME..EXPTIME + 4].copy_from_slice(&exptime.to_le_bytes());
+    header[TIME..TIME + 4].copy_from_slice(&time.to_le_bytes());
+    header[CAS..CAS + 6].copy_from_slice(&cas.to_le_bytes()[..6]);
+    header[MARKS] = marks;
+    let start = usize::from(header[KEY]);
+    body[start..start + value.len()].copy_from_slice(value);
+}
+
 /// Marks a slot as free.
 pub fn clear(slot: &mut [u8]) {
     slot[KEY] = 0;
@@ -243,7 +258,7 @@ impl<'a> Item<'a> {
     }
 
     /// The key.
-    #[inline]
+    #[inline(always)]
     pub fn key(self) -> &'a [u8] {
         self.body.get(self.key_start()..).and_then(|body| body.get(..self.key_bytes())).unwrap_or_default()
     }
@@ -269,6 +284,12 @@ impl<'a> Item<'a> {
             return None;
         }
         self.body.get(self.key_bytes()..self.key_bytes() + usize::from(sizes))
+    }
+
+    /// Whether its value is inline and has so many bytes, and it has neither client flags nor a wide CAS id.
+    #[inline(always)]
+    pub fn is_plain(self, value_bytes: usize) -> bool {
+        usize::from(self.sizes()) == value_bytes && value_bytes <= INLINE_VALUE_BYTES_MAX && !self.has(LARGE)
     }
 
     /// A large item's number.

@@ -31,6 +31,7 @@ mod maintain;
 #[cfg(test)]
 mod model_tests;
 mod mover;
+mod overwrite;
 mod partition;
 mod pins;
 mod rebalance;
@@ -45,7 +46,7 @@ use std::time::Duration;
 pub use batch::BATCH_KEYS;
 pub use config::{Config, Tuning};
 pub use dump::DumpCursor;
-pub use entry::{Entry, Found, Hint, ItemView, Marks, NewItem, StoreError};
+pub use entry::{Entry, Found, Hint, ItemView, Marks, NewItem, ReadItem, StoreError};
 pub use export::{SavedItem, SavedState};
 pub use import::Imported;
 pub use lru::policy::Policy;
@@ -188,7 +189,7 @@ impl Store {
     }
 
     /// The hash of a key, to be computed once per request and handed to [`Store::entry`].
-    #[inline]
+    #[inline(always)]
     pub fn hash(&self, key: &[u8]) -> KeyHash {
         self.shared.hasher.hash(key)
     }
@@ -256,16 +257,16 @@ impl Store {
         visit(&mut Entry::new(&mut partition, &self.partitions, key, (hash, hint), now))
     }
 
-    /// A plain get: what `read` makes of the live item under a key, with the hit or miss counted and the fetch marked.
-    /// The most frequent visit, and the same as [`Store::entry`] with the steps of a get.
+    /// A plain get: `reader` is given the live item under a key, if there is one; the hit or miss is counted and the fetch
+    /// marked. The most frequent visit, and the same as [`Store::entry`] with the steps of a get.
     #[inline(always)]
-    pub fn get<R>(&self, key: &[u8], hash: KeyHash, now: Now, read: impl FnOnce(&ItemView<'_>) -> R) -> Option<R> {
-        let mut result = None;
-        self.partition(hash).lock().get(key, (hash, Hint::NONE), now, |item| {
-            result = item.map(read);
-            true
-        });
-        result
+    pub fn get(&self, key: &[u8], hash: KeyHash, now: Now, reader: impl ReadItem) -> bool {
+        let mut partition = self.partition(hash).lock();
+        let is_there = partition.get(key, (hash, Hint::NONE), now, reader).is_some();
+        if !is_there {
+            partition.counters.get_misses += 1;
+        }
+        is_there
     }
 
     /// Memory for a large value ([`Fit::Large`]); may evict. `key_bytes` and `flags` as for [`Store::fit`]. Not to be

@@ -16,7 +16,7 @@ use super::allocate::Peers;
 use super::chunks::ChunkPool;
 use super::config::{Config, Tuning};
 use super::counters::{ClassCounters, StoreCounters};
-use super::entry::{Found, Hint, ItemView, NewItem, StoreError};
+use super::entry::{Found, Hint, ItemView, NewItem, ReadItem, StoreError};
 use super::flush::FlushMarks;
 use super::ids::ItemId;
 use super::index::{Index, Likely};
@@ -83,8 +83,8 @@ pub struct Partition {
     pub(super) counters: StoreCounters,
     pub(super) tuning: Tuning,
     /// Next CAS id: unique in the process, since partitions count in steps of their number.
-    cas_next: u64,
-    cas_step: u64,
+    pub(super) cas_next: u64,
+    pub(super) cas_step: u64,
     /// Keys evicted lately.
     pub(super) ghosts: Ghosts,
     pub(super) pins: Pins,
@@ -175,12 +175,16 @@ impl Partition {
     }
 
     /// [`Partition::find_item`] of one that is not the likely one.
-    #[inline(never)]
+    #[inline(always)]
     fn find_further(&self, key: &[u8], hash: KeyHash) -> Option<(ItemId, Item<'_>)> {
-        self.index.find(hash.0, |id| {
-            let item = self.item(id);
-            (item.key() == key).then_some((id, item))
-        })
+        // The number comes back in a register, an item would in memory.
+        let id = self.search(key, hash);
+        (!id.is_none()).then(|| (id, self.item(id)))
+    }
+
+    #[inline(never)]
+    fn search(&self, key: &[u8], hash: KeyHash) -> ItemId {
+        self.index.find(hash.0, |id| (self.item(id).key() == key).then_some(id)).unwrap_or(ItemId::NONE)
     }
 
     /// The item that is probably meant by a hash.
@@ -222,34 +226,22 @@ impl Partition {
         }
     }
 
-    /// A plain get: the lookup, what `read` makes of the live item or the miss, the count and the mark of the fetch. When
-    /// `read` says false nothing is counted or marked.
+    /// A plain get: the lookup, what `reader` makes of the live item, the count and the mark of the fetch. When it says
+    /// false nothing is counted or marked. `None` is a miss, which the caller counts.
     #[inline(always)]
-    pub fn get(
-        &mut self,
-        key: &[u8],
-        (hash, hint): (KeyHash, Hint),
-        now: Now,
-        read: impl FnOnce(Option<&ItemView<'_>>) -> bool,
-    ) {
-        let found = self.find_hinted(key, hash, hint);
-        if let Some((id, item)) = found
-            && self.is_live(item, now)
-        {
-            let marks = item.marks();
-            if read(Some(&ItemView::new(self, id, item))) {
-                self.count_get_hit(id, marks);
-                self.bump(id, marks, now);
-            }
-            return;
-        }
-        let dead = found.map(|(id, _)| id);
-        if read(None) {
-            self.counters.get_misses += 1;
-        }
-        if let Some(id) = dead {
+    pub fn get(&mut self, key: &[u8], (hash, hint): (KeyHash, Hint), now: Now, reader: impl ReadItem) -> Option<bool> {
+        let (id, item) = self.find_hinted(key, hash, hint)?;
+        if !self.is_live(item, now) {
             self.remove_dead(id, hash, now);
+            return None;
         }
+        let marks = item.marks();
+        let is_counted = reader.read(&ItemView::new(self, id, item));
+        if is_counted {
+            self.count_get_hit(id, marks);
+            self.bump(id, marks, now);
+        }
+        Some(is_counted)
     }
 
     /// Whether a lookup may answer with the item.
@@ -313,10 +305,10 @@ impl Partition {
     }
 
     /// Class of an item as users see it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn class(&self, id: ItemId) -> usize {
         match self.spans.place(id).0 {
-            LARGE_HEADS => self.facts(id).class,
+            LARGE_HEADS => self.large_facts(self.item(id)).class,
             class => class,
         }
     }

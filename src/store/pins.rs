@@ -11,10 +11,16 @@ pub struct Pins {
 }
 
 impl Pins {
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.locked.is_empty() && self.referenced.is_empty()
+    }
+
     /// Why an item must stay, as `slab_reassign_last_busy_status` names it.
     #[inline]
     pub fn reason(&self, id: ItemId) -> Option<&'static str> {
-        if self.locked.is_empty() && self.referenced.is_empty() {
+        if self.is_empty() {
             None
         } else if self.locked.contains(&id) {
             Some("locked")
@@ -50,7 +56,7 @@ impl Pins {
     /// The item has been unlinked.
     #[inline]
     pub fn forget(&mut self, id: ItemId) {
-        if !self.locked.is_empty() || !self.referenced.is_empty() {
+        if !self.is_empty() {
             self.locked.retain(|&other| other != id);
             self.referenced.retain(|&other| other != id);
         }

@@ -116,7 +116,7 @@ struct Stores {
 }
 
 impl Stores {
-    #[inline]
+    #[inline(always)]
     fn note(&mut self, class: usize, bytes: usize) {
         self.current[class] += bytes as u64;
         self.current_total += bytes as u64;

@@ -185,7 +185,7 @@ pub fn retrieval(arguments: &[u8]) -> Result<&[u8], Refusal> {
 
 /// The key of a plain `get <key>` at the start of the input, and the bytes of its line: the most frequent request,
 /// recognised in one pass. `None` for everything out of the ordinary, which is read line by line then.
-#[inline]
+#[inline(always)]
 pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
     let rest = input.strip_prefix(b"get ")?;
     let length = printable_length(rest);
@@ -200,7 +200,7 @@ pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
 
 /// A plain `set <key> <flags> <exptime> <bytes>[ noreply]` at the start of the input, and the bytes of its line: read in
 /// one pass, like [`single_get`]. `None` for everything out of the ordinary.
-#[inline]
+#[inline(always)]
 pub fn single_set(input: &[u8]) -> Option<(StorageLine<'_>, usize)> {
     let rest = input.strip_prefix(b"set ")?;
     let (key, rest) = rest.split_at_checked(printable_length(rest))?;
@@ -210,9 +210,9 @@ pub fn single_set(input: &[u8]) -> Option<(StorageLine<'_>, usize)> {
     let (flags, rest) = short_number(rest)?;
     let (exptime, rest) = short_number(rest)?;
     let (value_bytes, rest) = short_number(rest)?;
-    let (is_noreply, rest) = match rest.strip_prefix(b" noreply") {
-        Some(rest) => (true, rest),
-        None => (false, rest),
+    let (is_noreply, rest) = match rest {
+        [b' ', ..] => (true, rest.strip_prefix(b" noreply")?),
+        _ => (false, rest),
     };
     let data = match rest {
         [b'\r', b'\n', data @ ..] | [b'\n', data @ ..] => data,

@@ -113,7 +113,7 @@ fn token_length(text: &[u8]) -> usize {
 }
 
 /// Bytes before the first space or control character; all of them when there is none.
-#[inline]
+#[inline(always)]
 pub fn printable_length(text: &[u8]) -> usize {
     let mut length = 0;
     let mut rest = text;

@@ -57,11 +57,16 @@ pub fn value_header(key: &[u8], flags: u32, value_bytes: usize, cas: Option<u64>
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes [`STORED`]: of known length, that is two moves.
+#[inline(never)]
+pub fn stored(out: &mut Vec<u8>) {
+    out.extend_from_slice(STORED);
+}
+
 /// Writes a value without client flags: header, value and line end, and `END` behind it if it `is_last`. What nearly
 /// every get is answered with.
 #[inline(always)]
 pub fn plain_value(key: &[u8], value: &[u8], is_last: bool, out: &mut Vec<u8>) {
-    out.reserve(VALUE_HEADER_BYTES_MAX + value.len() + 2 + END.len());
     if value.len() < 10_000 {
         out.extend_from_slice(b"VALUE ");
         out.extend_from_slice(key);

@@ -114,7 +114,7 @@ impl Spans {
     }
 
     /// The bytes of an item's slot.
-    #[inline]
+    #[inline(always)]
     pub fn slot_mut(&mut self, id: ItemId) -> &mut [u8] {
         let span = &self.spans[id.span()];
         let slot_bytes = span.slot_bytes as usize;
