@@ -210,7 +210,7 @@ const LONG_TAILS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most that a tail grows by beyond what it has to.
 const GROWTH_BYTES_MAX: usize = 1024 * 1024;
 /// Larger reply buffers are freed rather than kept.
-const OUTPUT_BYTES_KEPT: usize = 64 * 1024;
+pub const OUTPUT_BYTES_KEPT: usize = 64 * 1024;
 /// Spare tails and reply queues of a worker, each.
 const SPARES_MAX: usize = 64;
 

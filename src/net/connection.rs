@@ -12,6 +12,7 @@
 //! While blocked nothing is read or executed: that is the back-pressure. A session that yields goes on without its
 //! replies being sent at once, so that a long pipeline is answered in few sends; see `DEFERRALS_MAX`.
 
+mod plain;
 mod read;
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
@@ -19,7 +20,6 @@ use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use crate::base::sizes::READ_BUFFER_BYTES;
 use crate::base::sync::{Arc, Ordering};
 use crate::base::time::Now;
-use crate::command::service::{Context, Wake};
 use crate::command::{CloseReason, Next, Output, Progress, Session};
 use crate::stats::connections::{ConnectionEntry, ConnectionState};
 
@@ -28,7 +28,7 @@ use super::buffer::{Pool, TAIL_BYTES_MAX, Tail};
 use super::held::Held;
 use super::inbox::NewConnection;
 use super::stream::Stream;
-use super::tools::Tools;
+use super::tools::{Lent, Tools};
 
 use read::{LARGE_HEAD_BYTES, Read};
 
@@ -216,15 +216,28 @@ impl Connection {
     /// One turn.
     #[inline]
     pub fn turn(&mut self, token: usize, tools: &mut Tools) -> Verdict {
-        let mut output = match self.output.take() {
-            Some(output) => output,
-            None => tools.pool.output(),
+        let is_plain = self.is_plain() && !tools.is_stopping;
+        let outcome = if is_plain { self.turn_plainly(token, tools) } else { Err(None) };
+        match outcome {
+            Ok(verdict) => verdict,
+            Err(step) => self.turn_otherwise(step, token, tools),
+        }
+    }
+
+    /// A turn, or the rest of one that has begun plainly and come to `step`.
+    #[inline(never)]
+    fn turn_otherwise(&mut self, step: Option<Step>, token: usize, tools: &mut Tools) -> Verdict {
+        if let Some(output) = self.output.take() {
+            let spare = std::mem::replace(&mut tools.output, output);
+            tools.pool.give_output(spare);
+        }
+        let verdict = match step {
+            Some(step) => self.finish(step, tools),
+            None => self.advance(token, tools),
         };
-        let verdict = self.advance(token, &mut output, tools);
-        if output.is_empty() {
-            tools.pool.give_output(output);
-        } else {
-            self.output = Some(output);
+        if !tools.output.is_empty() {
+            let spare = tools.pool.output();
+            self.output = Some(std::mem::replace(&mut tools.output, spare));
         }
         match verdict {
             Verdict::Wait if self.is_holding() => Verdict::WaitHolding,
@@ -232,27 +245,31 @@ impl Connection {
         }
     }
 
-    #[inline]
-    fn advance(&mut self, token: usize, output: &mut Output, tools: &mut Tools) -> Verdict {
+    fn advance(&mut self, token: usize, tools: &mut Tools) -> Verdict {
         if self.deferrals == 0
-            && !output.is_empty()
-            && let Some(verdict) = self.unblock(output, tools)
+            && !tools.output.is_empty()
+            && let Some(verdict) = self.unblock(tools)
         {
             return verdict;
         }
         if let Some(reason) = self.closing {
             return Verdict::Close(reason);
         }
-        let step = self.step(token, output, tools);
+        let step = self.step(token, tools);
+        self.finish(step, tools)
+    }
+
+    /// Sends what there is to be sent after a step, and says what becomes of the connection.
+    fn finish(&mut self, step: Step, tools: &mut Tools) -> Verdict {
         match step {
-            _ if output.is_torn() => {
+            _ if tools.output.is_torn() => {
                 // Empty or not, it goes to others.
-                output.clear();
+                tools.output.clear();
                 return Verdict::Close(CloseReason::Error);
             }
             Step::Wait | Step::Again { may_defer: false } => {}
             Step::Again { may_defer: true } => {
-                if self.deferrals < DEFERRALS_MAX && output.pending() < DEFERRED_BYTES_MAX {
+                if self.deferrals < DEFERRALS_MAX && tools.output.pending() < DEFERRED_BYTES_MAX {
                     self.deferrals += 1;
                     return Verdict::Again;
                 }
@@ -261,7 +278,7 @@ impl Connection {
             Step::Close(reason) => self.closing = Some(reason),
         }
         self.deferrals = 0;
-        match self.send(output, tools) {
+        match self.send(tools) {
             Sent::All => {}
             Sent::Part => return Verdict::Wait,
             Sent::Failed => return Verdict::Close(CloseReason::Error),
@@ -283,8 +300,8 @@ impl Connection {
 
     /// After a send that the socket did not take whole: everything has to be out before anything new is done.
     #[cold]
-    fn unblock(&mut self, output: &mut Output, tools: &mut Tools) -> Option<Verdict> {
-        match self.send(output, tools) {
+    fn unblock(&mut self, tools: &mut Tools) -> Option<Verdict> {
+        match self.send(tools) {
             Sent::All => None,
             Sent::Part => Some(Verdict::Wait),
             Sent::Failed => Some(Verdict::Close(CloseReason::Error)),
@@ -293,13 +310,13 @@ impl Connection {
 
     /// Reads, if there is something to read, and lets the session work.
     #[inline]
-    fn step(&mut self, token: usize, output: &mut Output, tools: &mut Tools) -> Step {
+    fn step(&mut self, token: usize, tools: &mut Tools) -> Step {
         let can_read = self.is_readable && !self.is_ended && !tools.is_stopping && !self.is_session_waiting();
         if self.is_unfinished || !can_read {
-            return self.step_without_reading(token, output, tools);
+            return self.step_without_reading(token, tools);
         }
         let read = if self.tail.is_empty() && !self.session.is_at_command() && self.session.is_receiving() {
-            return self.receive(token, output, tools);
+            return self.receive(token, tools);
         } else if self.tail.len() > READ_BUFFER_BYTES / 2 {
             self.read_to_tail(tools)
         } else {
@@ -310,17 +327,25 @@ impl Connection {
                 true => Step::Wait,
                 false => Step::Abort(CloseReason::Error),
             },
-            Read::Bytes(total) => self.process_read(total, token, output, tools),
-            Read::Nothing => Step::Wait,
+            Read::Bytes(total) => self.process_read(total, token, tools),
+            other => self.step_without_bytes(&other),
+        }
+    }
+
+    /// What a read comes to that has brought nothing.
+    #[cold]
+    fn step_without_bytes(&mut self, read: &Read) -> Step {
+        match read {
+            Read::Bytes(_) | Read::Nothing => Step::Wait,
             Read::End => self.end(),
             Read::Failed => Step::Abort(CloseReason::Error),
         }
     }
 
     #[inline(never)]
-    fn step_without_reading(&mut self, token: usize, output: &mut Output, tools: &mut Tools) -> Step {
+    fn step_without_reading(&mut self, token: usize, tools: &mut Tools) -> Step {
         if self.is_unfinished || self.session.has_work() {
-            return self.process_tail(token, output, tools);
+            return self.process_tail(token, tools);
         }
         match self.is_ended {
             true => Step::Close(CloseReason::Normal),
@@ -361,12 +386,18 @@ impl Connection {
     }
 
     /// Lets the session work on what was just read, `total` bytes with the tail in front.
-    #[inline(always)]
-    fn process_read(&mut self, total: usize, token: usize, output: &mut Output, tools: &mut Tools) -> Step {
+    #[inline(never)]
+    fn process_read(&mut self, total: usize, token: usize, tools: &mut Tools) -> Step {
         if self.is_read_in_tail(total) {
-            return self.process_tail(token, output, tools);
+            return self.process_tail(token, tools);
         }
-        let progress = self.process(Some(total), token, output, tools);
+        let progress = self.process(Some(total), token, tools);
+        self.settle_read(total, progress, token, tools)
+    }
+
+    /// Keeps what the session has left of a read, and says what comes next.
+    #[inline(never)]
+    fn settle_read(&mut self, total: usize, progress: Progress, token: usize, tools: &mut Tools) -> Step {
         let input = &tools.read_buffer[..total];
         let is_kept = if progress.consumed == 0 {
             let kept = self.tail.len();
@@ -383,40 +414,31 @@ impl Connection {
         self.expects_large &= is_large || total < LARGE_HEAD_BYTES;
         if is_large && step == Step::Wait && self.is_readable && self.tail.is_empty() {
             // A large value has begun: go on with it rather than in another turn.
-            return self.receive(token, output, tools);
+            return self.receive(token, tools);
         }
         step
     }
 
     /// Lets the session work on so many bytes of the worker's buffer; without a number on the tail.
-    #[inline(always)]
-    fn process(&mut self, total: Option<usize>, token: usize, output: &mut Output, tools: &mut Tools) -> Progress {
+    #[inline(never)]
+    fn process(&mut self, total: Option<usize>, token: usize, tools: &mut Tools) -> Progress {
         self.show_parsing(tools.now);
-        let wake = Wake { target: &tools.wake, token };
-        let mut context = Context {
-            service: &tools.service,
-            worker: tools.worker,
-            now: tools.now,
-            wake,
-            descriptor: self.stream.descriptor(),
-            peer: &self.peer,
-            scratch: &mut tools.scratch,
-        };
-        let input = total.map_or_else(|| self.tail.bytes(), |total| &tools.read_buffer[..total]);
-        tools.sampler.process(&mut self.session, input, output, &mut context)
+        let Lent { mut context, read, output, sampler } = tools.lend(token, self.stream.descriptor(), &self.peer);
+        let input = total.map_or_else(|| self.tail.bytes(), |total| &read[..total]);
+        sampler.process(&mut self.session, input, output, &mut context)
     }
 
     /// Lets the session work on the tail, or on nothing.
     #[inline(never)]
-    fn process_tail(&mut self, token: usize, output: &mut Output, tools: &mut Tools) -> Step {
-        let progress = self.process(None, token, output, tools);
+    fn process_tail(&mut self, token: usize, tools: &mut Tools) -> Step {
+        let progress = self.process(None, token, tools);
         self.tail.consume(progress.consumed, &mut tools.pool);
         self.conclude(progress, tools)
     }
 
     /// Reads a large value to where it belongs, and what comes behind it to the worker's buffer.
     #[inline(never)]
-    fn receive(&mut self, token: usize, output: &mut Output, tools: &mut Tools) -> Step {
+    fn receive(&mut self, token: usize, tools: &mut Tools) -> Step {
         let mut budget = RECEIVED_BYTES_MAX;
         while budget > 0 && self.is_readable {
             let Some(space) = self.session.receive_space() else {
@@ -427,7 +449,7 @@ impl Connection {
             let length = wanted + behind.len();
             let mut slices = [IoSliceMut::new(&mut space[..wanted]), IoSliceMut::new(behind)];
             let result = self.stream.read_vectored(&mut slices, &mut tools.tls);
-            match self.note_read(result, length, &tools.service, tools.worker) {
+            match self.note_read(result, length, &tools.service.workers[tools.worker]) {
                 Read::Bytes(count) => {
                     let received = count.min(wanted);
                     self.session.received(received);
@@ -436,7 +458,7 @@ impl Connection {
                     if count > received {
                         self.expects_large = true;
                         self.last_command = tools.now.seconds;
-                        return self.process_read(count - received, token, output, tools);
+                        return self.process_read(count - received, token, tools);
                     }
                 }
                 Read::Nothing => break,
@@ -446,7 +468,7 @@ impl Connection {
         }
         if !self.session.is_receiving() {
             self.last_command = tools.now.seconds;
-            return self.process_tail(token, output, tools);
+            return self.process_tail(token, tools);
         }
         Step::Wait
     }
@@ -496,16 +518,16 @@ impl Connection {
 
     /// Sends the queue, until it is empty or the socket full.
     #[inline(always)]
-    fn send(&mut self, output: &mut Output, tools: &mut Tools) -> Sent {
-        while !output.is_empty() {
-            let result = match output.contiguous() {
+    fn send(&mut self, tools: &mut Tools) -> Sent {
+        while !tools.output.is_empty() {
+            let result = match tools.output.contiguous() {
                 Some(bytes) => self.stream.write(bytes, &mut tools.tls),
-                None => self.write_slices(output, tools),
+                None => self.write_slices(tools),
             };
             match result {
                 Ok(sent) if sent > 0 => {
                     tools.service.workers[tools.worker].bytes_written.add(sent as u64);
-                    output.advance(sent);
+                    tools.output.advance(sent);
                     self.held.note_moved(sent);
                 }
                 other => match self.note_not_sent(other) {
@@ -518,9 +540,9 @@ impl Connection {
     }
 
     #[inline(never)]
-    fn write_slices(&mut self, output: &Output, tools: &mut Tools) -> io::Result<usize> {
+    fn write_slices(&mut self, tools: &mut Tools) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let count = output.slices(&mut slices);
+        let count = tools.output.slices(&mut slices);
         self.stream.write_vectored(&slices[..count], &mut tools.tls)
     }
 

@@ -84,16 +84,23 @@ impl Sampler {
         output: &mut Output,
         context: &mut Context<'_>,
     ) -> Progress {
-        self.countdown -= 1;
-        if self.countdown > 0 {
+        if self.passes_over() {
             return session.process(input, output, context);
         }
         self.process_closely(session, input, output, context)
     }
 
+    /// Counts a call down; true when it is not to be looked at, else [`Sampler::process_closely`] has to be next.
+    #[inline(always)]
+    pub fn passes_over(&mut self) -> bool {
+        self.countdown -= 1;
+        self.countdown > 0
+    }
+
+    /// Lets a session work, and looks at it.
     #[cold]
     #[inline(never)]
-    fn process_closely(
+    pub fn process_closely(
         &mut self,
         session: &mut Session,
         input: &[u8],

@@ -92,7 +92,7 @@ impl Stream {
     }
 
     /// Reads once.
-    #[inline]
+    #[inline(always)]
     pub fn read(&mut self, space: &mut [u8], workspace: &mut Workspace) -> io::Result<usize> {
         let (count, _) = match self {
             Self::Tcp(stream) => recv(stream, space, RecvFlags::empty())?,
@@ -112,7 +112,7 @@ impl Stream {
     }
 
     /// Writes once.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, bytes: &[u8], workspace: &mut Workspace) -> io::Result<usize> {
         Ok(match self {
             Self::Tcp(stream) => send(stream, bytes, SendFlags::NOSIGNAL)?,

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 
 use crate::base::sizes::READ_BUFFER_BYTES;
-use crate::command::Service;
+use crate::stats::counters::WorkerCounters;
 
 use super::Connection;
 use crate::net::tools::Tools;
@@ -29,7 +29,7 @@ impl Connection {
         let space = &mut tools.read_buffer[kept..end];
         let length = space.len();
         let result = self.stream.read(space, &mut tools.tls);
-        match self.note_read(result, length, &tools.service, tools.worker) {
+        match self.note_read(result, length, &tools.service.workers[tools.worker]) {
             Read::Bytes(count) => Read::Bytes(kept + count),
             other => other,
         }
@@ -42,7 +42,7 @@ impl Connection {
             return Read::Failed;
         };
         let result = self.stream.read(space, &mut tools.tls);
-        let read = self.note_read(result, READ_BUFFER_BYTES, &tools.service, tools.worker);
+        let read = self.note_read(result, READ_BUFFER_BYTES, &tools.service.workers[tools.worker]);
         let count = match read {
             Read::Bytes(count) => count,
             _ => 0,
@@ -55,17 +55,11 @@ impl Connection {
     }
 
     #[inline(always)]
-    pub(super) fn note_read(
-        &mut self,
-        result: io::Result<usize>,
-        space: usize,
-        service: &Service,
-        worker: usize,
-    ) -> Read {
+    pub(super) fn note_read(&mut self, result: io::Result<usize>, space: usize, counters: &WorkerCounters) -> Read {
         match result {
             Ok(0) => Read::End,
             Ok(count) => {
-                service.workers[worker].bytes_read.add(count as u64);
+                counters.bytes_read.add(count as u64);
                 if self.stream.is_drained_by(count, space) && !self.is_read_closed {
                     self.is_readable = false;
                 }
