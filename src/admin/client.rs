@@ -141,3 +141,54 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes dropped behind an answered request.
 const DROPPED_BYTES_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    fn pair(now: Instant) -> (Client, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        ours.set_nonblocking(true).expect("a socket");
+        theirs.set_nonblocking(true).expect("a socket");
+        (Client::new(Stream::Unix(mio::net::UnixStream::from_std(ours)), now), theirs)
+    }
+
+    fn request(client: &mut Client, there: &mut UnixStream, now: Instant, answer_bytes: usize) -> Next {
+        there.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("room");
+        client.advance(now, Hosts::Any, &mut |_| vec![b'a'; answer_bytes])
+    }
+
+    #[test]
+    fn each_state_has_its_time() {
+        let start = Instant::now();
+        let (mut client, mut there) = pair(start);
+        assert_eq!(client.deadline, start + REQUEST_TIMEOUT);
+        let asked = start + Duration::from_secs(3);
+        // More than the socket takes.
+        assert_eq!(request(&mut client, &mut there, asked, 4 << 20), Next::Wait);
+        assert_eq!((client.is_reading(), client.deadline), (false, asked + ANSWER_TIMEOUT));
+        let taken = asked + Duration::from_secs(5);
+        let mut space = vec![0; 1 << 20];
+        while !matches!(client.state, State::Ending { .. }) {
+            assert_eq!(client.deadline, asked + ANSWER_TIMEOUT, "a slow reader gains no time");
+            assert!(there.read(&mut space).is_ok_and(|count| count > 0));
+            assert_eq!(client.advance(taken, Hosts::Any, &mut |_| Vec::new()), Next::Wait);
+        }
+        assert_eq!(client.deadline, taken + END_TIMEOUT);
+    }
+
+    #[test]
+    fn who_goes_on_sending_behind_a_request_is_closed() {
+        let now = Instant::now();
+        let (mut client, mut there) = pair(now);
+        assert_eq!(request(&mut client, &mut there, now, 10), Next::Wait);
+        let mut send = |bytes: usize| {
+            there.write_all(&vec![b'x'; bytes]).expect("room");
+            client.advance(now, Hosts::Any, &mut |_| Vec::new())
+        };
+        assert_eq!(send(DROPPED_BYTES_MAX - 1), Next::Wait);
+        assert_eq!(send(1), Next::Close);
+    }
+}

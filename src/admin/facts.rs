@@ -20,9 +20,9 @@ use crate::sys::process::{self, ProcessMemory, ProcessorTime};
 use super::Config;
 
 /// Hot keys that are shown.
-const HOT_KEYS_MAX: usize = 16;
+pub(super) const HOT_KEYS_MAX: usize = 16;
 /// Prefixes that are shown.
-const PREFIXES_MAX: usize = 100;
+pub(super) const PREFIXES_MAX: usize = 100;
 /// Certificates ending in fewer days than these are warned of, elsewhere.
 const SECONDS_PER_DAY: f64 = 86_400.0;
 

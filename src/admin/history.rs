@@ -359,4 +359,22 @@ mod tests {
         let now = Now { seconds: START_SECONDS, epoch: 0 };
         assert!(Reading::take(&service, now).row.resident_bytes > 0.0);
     }
+
+    #[test]
+    fn a_day_of_minutes_is_kept() {
+        let service = Service::in_process(store::Config::default());
+        let mut history = History::new(&service);
+        (0..MINUTES_MAX + 2).for_each(|_| history.end_minute());
+        assert_eq!((history.minutes.newest(), history.minutes.rows.len()), (Some(MINUTES_MAX as u64 + 1), MINUTES_MAX));
+    }
+
+    #[test]
+    fn a_long_gap_is_filled_up_to_what_is_kept() {
+        let service = Service::in_process(store::Config::default());
+        let mut history = History::new(&service);
+        history.tick(SECONDS_MAX as u64 + 100, &service);
+        assert_eq!(history.newest(), Some(SECONDS_MAX as u64 - 1));
+        history.tick(1, &service);
+        assert_eq!((history.newest(), history.seconds.rows.len()), (Some(SECONDS_MAX as u64), SECONDS_MAX));
+    }
 }

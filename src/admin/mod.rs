@@ -189,11 +189,11 @@ impl Admin {
         self.content.health.tick(seconds, &self.service);
         self.content.history.tick(seconds, &self.service);
         for observation in self.service.observations.iter().flatten() {
-            for _ in 0..seconds.min(FADING_SECONDS_MAX) {
+            for _ in 0..fading_seconds(seconds) {
                 observation.hot_keys.lock().fade();
             }
         }
-        for _ in 0..seconds.min(FADING_SECONDS_MAX) {
+        for _ in 0..fading_seconds(seconds) {
             self.service.prefixes.fade_sampled();
         }
         // Descriptors may have become free since accepting failed.
@@ -296,6 +296,11 @@ impl Content {
         own::write(&facts, &mut text);
         text.finish()
     }
+}
+
+/// How often what is hot fades when so many seconds have passed.
+fn fading_seconds(seconds: u64) -> u64 {
+    seconds.min(FADING_SECONDS_MAX)
 }
 
 /// The number of `after=`, if the query is that; other queries are no mistake.
@@ -420,6 +425,33 @@ mod tests {
             rows.map(|(name, rest)| (name, rest.split(' ').next().unwrap_or_default())).collect();
         let written: Vec<(&str, &str)> = exporter::names().chain(own::names()).collect();
         assert_eq!(documented, written);
+    }
+
+    #[test]
+    fn so_many_hot_keys_and_prefixes_are_shown() {
+        let service = service();
+        let observation = &service.observations.as_ref().expect("observations")[0];
+        service.prefixes.set_enabled(true);
+        for number in 0..300 {
+            (0..5).for_each(|_| observation.hot_keys.lock().record(format!("hot{number}").as_bytes(), 1));
+            service.prefixes.record_set(format!("prefix{number}:1").as_bytes());
+        }
+        let content = content(true);
+        let facts = content.facts(&service);
+        assert_eq!((facts.hot_keys.len(), facts.prefixes.len()), (facts::HOT_KEYS_MAX, facts::PREFIXES_MAX));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_lets_nothing_fade_for_longer_than_it_matters() {
+        assert_eq!(fading_seconds(1), 1);
+        assert_eq!(fading_seconds(FADING_SECONDS_MAX + 1), FADING_SECONDS_MAX);
+        assert_eq!(fading_seconds(u64::MAX), FADING_SECONDS_MAX);
+        // What was as hot as can be is cold after that.
+        let observation = WorkerObservation::default();
+        observation.hot_keys.lock().record(b"k", 1 << 20);
+        (0..FADING_SECONDS_MAX).for_each(|_| observation.hot_keys.lock().fade());
+        let hottest = crate::stats::hot_keys::hottest([observation.hot_keys.lock()].into_iter(), 1);
+        assert!(hottest.iter().all(|hot| hot.per_second < 0.1), "{hottest:?}");
     }
 }
 

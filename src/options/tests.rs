@@ -110,6 +110,8 @@ fn bad_values_of_letters() {
     refuse(&["-n", "0"], 1, "Chunk size must be greater than 0");
     refuse(&["-t", "0"], 1, "Number of threads must be greater than 0");
     refuse(&["-t", "5000"], 1, "Number of threads must not be greater than 1024");
+    refuse(&["-t", "1025"], 1, "Number of threads must not be greater than 1024");
+    accept(&["-t", "1024"]);
     refuse(&["-N", "0"], 1, "Maximum number of NAPI IDs must be greater than 0");
     refuse(&["-N", "5"], 64, "Number of napi_ids(5) cannot be greater than number of threads(4)");
     refuse(&["-N", "3", "-t", "2"], 64, "Number of napi_ids(3) cannot be greater than number of threads(2)");
@@ -305,5 +307,14 @@ fn names_are_unique_and_documented() {
         }
         let name = if row.name.is_empty() { row.title() } else { row.name.to_string() };
         assert!(page.contains(&format!("`{name}`")), "docs/compatibility.md says nothing about {name}");
+    }
+}
+
+#[test]
+fn the_output_buffer_of_tls_has_bounds() {
+    for (given, kept) in [("0", 1024), ("16", 16 << 10), ("1024", 1 << 20), ("1025", 1 << 20), ("4294967295", 1 << 20)]
+    {
+        let options = run("memcached", &["-o", &format!("ssl_wbuf_size={given}")]);
+        assert_eq!(options.tls.write_buffer_bytes, kept, "{given}");
     }
 }

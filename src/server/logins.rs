@@ -251,7 +251,11 @@ mod tests {
         let why = "No such file or directory";
         let text = format!("Could not open authfile [{shown_missing}] for reading, error {why}: {why}");
         check_refused(LoginConfig::Text { file: missing.clone() }, &text);
-        let large = folder.write("large", &"# a comment\n".repeat(50_000));
+        let most = "# one comment.\n\n".repeat(FILE_BYTES_MAX as usize / 16);
+        let largest = folder.write("largest", &most);
+        assert_eq!(most.len() as u64, FILE_BYTES_MAX);
+        assert!(open(with_sasl(&largest, &folder.0)).is_ok());
+        let large = folder.write("large", &format!("{most}\n"));
         let text = format!("Could not open SASL password file [{}]: File too large", large.display());
         check_refused(with_sasl(&large, &folder.0), &text);
         let configuration = folder.write("memcached.conf", "mech_list: gssapi\n");

@@ -330,26 +330,43 @@ impl Running {
             remove_socket(path);
         }
         let is_kept = self.keeper.is_for(signal);
-        let deadline = Instant::now() + if is_kept { KEEP_TIMEOUT } else { STOP_TIMEOUT };
-        // The results are errors either way: the last thread has ended, or the time is up.
-        if self.ended.recv_timeout(ACCEPTOR_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
-            // The acceptor has told them, unless it ended long ago.
-            for inbox in &self.inboxes {
-                inbox.stop();
-            }
-        }
-        let kept = match self.ended.recv_deadline(deadline) {
+        let end = await_threads(&self.ended, is_kept, || self.inboxes.iter().for_each(|inbox| inbox.stop()));
+        let kept = match end {
             _ if !is_kept => Ok(()),
             // What a thread still serves may be newer than what is saved.
-            Err(RecvTimeoutError::Timeout) => {
+            End::Late => {
                 Err(Failure::new(EXIT_NOT_SAVED, "[restart] a thread does not end, so the cache is not saved"))
             }
-            _ => self.keeper.save(&self.service, &self.manager),
+            End::All => self.keeper.save(&self.service, &self.manager),
         };
         if let Some(remark) = self.pid_file.as_deref().and_then(pid_file::remove) {
             logging::say(&remark);
         }
         kept
+    }
+}
+
+/// How a wait for the threads came out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    /// All have ended.
+    All,
+    /// The time is up.
+    Late,
+}
+
+/// Waits for the end of all threads, longer when the cache is to be kept. The acceptor tells the workers to stop; after a
+/// while without it `tell_workers` does.
+fn await_threads(ended: &Receiver<()>, is_kept: bool, tell_workers: impl FnOnce()) -> End {
+    let deadline = Instant::now() + if is_kept { KEEP_TIMEOUT } else { STOP_TIMEOUT };
+    // The results are errors either way: the last thread has ended, or the time is up.
+    if ended.recv_timeout(ACCEPTOR_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
+        // The acceptor has told them, unless it ended long ago.
+        tell_workers();
+    }
+    match ended.recv_deadline(deadline) {
+        Err(RecvTimeoutError::Timeout) => End::Late,
+        _ => End::All,
     }
 }
 
@@ -469,3 +486,37 @@ const ACCEPTOR_TIMEOUT: Duration = Duration::from_millis(100);
 const KEEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long threads may take to finish.
 const STOP_TIMEOUT: Duration = Duration::from_millis(800);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How the wait ended, and when the workers were told and it was over.
+    fn wait(is_kept: bool, threads: Option<Duration>) -> (End, Option<Duration>, Duration) {
+        let (sender, ended) = bounded::<()>(0);
+        let begin = Instant::now();
+        let thread = thread::spawn(move || {
+            thread::sleep(threads.unwrap_or(STOP_TIMEOUT + Duration::from_millis(300)));
+            drop(sender);
+        });
+        let mut told = None;
+        let end = await_threads(&ended, is_kept, || told = Some(begin.elapsed()));
+        let over = begin.elapsed();
+        thread.join().expect("no panic");
+        (end, told, over)
+    }
+
+    /// Here the time is the subject.
+    #[test]
+    fn threads_that_do_not_end_are_waited_for_so_long() {
+        let (end, told, _) = wait(false, Some(Duration::ZERO));
+        assert_eq!((end, told), (End::All, None));
+        let (end, told, over) = wait(false, None);
+        assert_eq!(end, End::Late);
+        let told = told.expect("nobody else told them");
+        assert!(told >= ACCEPTOR_TIMEOUT && told < STOP_TIMEOUT, "{told:?}");
+        assert!(over >= STOP_TIMEOUT && over < STOP_TIMEOUT + Duration::from_millis(280), "{over:?}");
+        // A cache is worth a longer wait.
+        assert_eq!(wait(true, None).0, End::All);
+    }
+}

@@ -386,6 +386,24 @@ mod tests {
         assert!(subscribe().is_ok());
         assert_eq!(hub.counters().watchers, WATCHERS_MAX as u64 - 1);
     }
+
+    #[test]
+    fn room_is_kept_for_a_line_about_what_was_skipped() {
+        let hub = Arc::new(EventHub::default());
+        let mut subscription = hub.subscribe(class::FETCHERS, BUFFER_BYTES_MIN, Arc::new(|| {})).unwrap();
+        let mut emit = |bytes: usize| {
+            // Time and number come first, and a line end last.
+            hub.emit(class::FETCHERS, |line| line.resize(bytes - 1, b'x'));
+            let mut out = Vec::new();
+            subscription.drain_to(&mut out);
+            out.len()
+        };
+        let most = BUFFER_BYTES_MIN - SKIPPED_LINE_BYTES_MAX;
+        assert_eq!(emit(most), most);
+        assert_eq!(emit(most + 1), 0);
+        // The line about it fits, and the longest line behind it.
+        assert_eq!(emit(most), "skipped=1\n".len() + most);
+    }
 }
 
 #[cfg(all(test, feature = "loom"))]

@@ -120,7 +120,8 @@ mod tests {
         check("8", "2", Some("a:b"), Ok(&[]));
         check("", "2", None, Err("LISTEN_PID is not a number"));
         check("7", "-1", None, Err("LISTEN_FDS is not a number"));
-        check("7", "5000", None, Err("LISTEN_FDS is more than 4096"));
+        check("7", "4097", None, Err("LISTEN_FDS is more than 4096"));
+        assert_eq!(names(Some("7".to_owned()), Some("4096".to_owned()), None, 7).expect("no error").len(), 4096);
         assert!(names(None, Some("2".to_owned()), None, 7).expect("no error").is_empty());
     }
 
@@ -146,5 +147,19 @@ mod tests {
         assert_eq!(take_named(&mut inherited, "a").len(), 2);
         assert_eq!(take_named(&mut inherited, "a").len(), 0);
         assert_eq!(inherited[0].name, "b");
+    }
+
+    #[test]
+    fn all_descriptors_of_the_longest_message_arrive() {
+        let (here, there) = UnixDatagram::pair().expect("a pair");
+        let null = std::fs::File::open("/dev/null").expect("it is there");
+        let rights = [null.as_raw_fd(); RECEIVED_MAX];
+        let control = [ControlMessage::ScmRights(&rights)];
+        sendmsg::<()>(here.as_raw_fd(), &[IoSlice::new(b"-")], &control, MsgFlags::empty(), None).expect("sent");
+        assert_eq!(receive(&there).expect("a message").1.len(), RECEIVED_MAX);
+        // The kernel takes no more of them.
+        let rights = [null.as_raw_fd(); RECEIVED_MAX + 1];
+        let control = [ControlMessage::ScmRights(&rights)];
+        assert!(sendmsg::<()>(here.as_raw_fd(), &[IoSlice::new(b"-")], &control, MsgFlags::empty(), None).is_err());
     }
 }

@@ -240,7 +240,18 @@ mod tests {
         let address = SocketAddr::from_abstract_name(&name).expect("a name");
         let _bound = UnixDatagram::bind_addr(&address).expect("a free name");
         assert!(connect(format!("@{name}").as_ref()).is_ok());
+        let socket = connect(format!("@{name}").as_ref()).expect("a socket");
+        assert_eq!(socket.write_timeout().expect("a socket"), Some(SEND_TIMEOUT), "a manager that hangs");
         assert!(connect("vsock:2:3".as_ref()).is_err());
         assert!(connect("".as_ref()).is_err());
+    }
+
+    #[test]
+    fn many_descriptors_are_handed_over_in_some_messages() {
+        let (manager, theirs) = pair();
+        let null = File::open("/dev/null").expect("it is there");
+        assert!(manager.keep("state", &[null.as_fd(); DESCRIPTORS_PER_MESSAGE + 4]).expect("handed over"));
+        let received = || receive(&theirs).expect("a message").1.len();
+        assert_eq!((received(), received()), (DESCRIPTORS_PER_MESSAGE, 4));
     }
 }

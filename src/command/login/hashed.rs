@@ -131,4 +131,13 @@ mod tests {
             assert!(!cut.is_ok_and(|hash| hash.verify(b"secret")));
         }
     }
+
+    #[test]
+    fn a_salt_of_any_length_that_its_format_allows_is_taken() {
+        let with = |salt: &str| format!("$argon2id$v=19$m=64,t=1,p=1${salt}$MDEyMzQ1Njc4OWFiY2RlZg");
+        let longest = "c2Fs".repeat(SALT_BYTES_MAX / 4);
+        let hash = Hash::parse(with(&longest).as_bytes()).expect("a good hash");
+        assert_eq!(hash.salt.len(), SALT_BYTES_MAX / 4 * 3);
+        check_refused(&with(&format!("{longest}c2Fs")), "");
+    }
 }

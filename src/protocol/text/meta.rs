@@ -483,4 +483,13 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_is_behind_a_very_long_line_is_not_looked_at() {
+        let flags_at = |bytes: usize| {
+            let line = format!("mg k{}v", " ".repeat(bytes - 4));
+            split(line.as_bytes(), 2).expect("a line").flags().len()
+        };
+        assert_eq!((flags_at(super::LINE_BYTES_MAX - 1), flags_at(super::LINE_BYTES_MAX)), (1, 0));
+    }
 }

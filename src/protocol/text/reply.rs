@@ -179,5 +179,8 @@ mod tests {
             Some(u64::MAX),
             &format!("VALUE {key} 4294967295 4294967295 18446744073709551615\r\n"),
         );
+        let mut longest = Vec::new();
+        value_header(key.as_bytes(), u32::MAX, u32::MAX as usize, Some(u64::MAX), &mut longest);
+        assert_eq!(longest.len(), VALUE_HEADER_BYTES_MAX);
     }
 }

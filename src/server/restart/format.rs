@@ -261,6 +261,10 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(Header::decode(&flipped).is_err(), "bit {bit}");
         }
+        for (description_bytes, is_possible) in [(DESCRIPTION_BYTES_MAX, true), (DESCRIPTION_BYTES_MAX + 1, false)] {
+            let header = Header { description_bytes, ..header };
+            assert_eq!(Header::decode(&header.encode()).is_ok(), is_possible, "{description_bytes}");
+        }
         let mut other = bytes;
         other[8] = 2;
         assert_eq!(Header::decode(&other), Err(NoHeader::Format(2)));
@@ -291,6 +295,11 @@ mod tests {
                 assert_eq!(decode_item(&mut &whole[..end]), None);
             }
         }
+        let mut longest = Vec::new();
+        let key = [b'k'; u8::MAX as usize];
+        let item = SavedItem { key: &key, flags: 1, exptime: 1, time: 1, cas: 1, marks: 1, rank: 1 };
+        encode_item(&item, 1, &mut longest);
+        assert_eq!(longest.len(), ITEM_HEAD_BYTES_MAX);
         let mut empty = Vec::new();
         let item = SavedItem { key: b"", flags: 0, exptime: 0, time: 0, cas: 0, marks: 0, rank: 0 };
         encode_item(&item, 0, &mut empty);

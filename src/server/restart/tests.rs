@@ -217,6 +217,54 @@ fn blocks_of_another_writing_are_not_taken() {
     assert_eq!(taken, Some(Dropped::Bad(Bad::Damaged(start as u64 + 1))));
 }
 
+/// A block's length decides how much is read at once, before its checksum is known.
+#[test]
+fn a_block_that_is_too_long_is_not_read() {
+    use super::format::{
+        BLOCK_BYTES_MAX, BLOCK_HEAD_BYTES, BlockHead, HEADER_BYTES, Header, ITEMS, checksum, encode_item,
+    };
+    let one = content(&saved(&filled(1, &[50]), 1));
+    let header = Header::decode(one.first_chunk::<HEADER_BYTES>().expect("a header")).expect("a header");
+    let start = header.blocks_start() as usize;
+    let with_block = |payload_bytes: usize| {
+        let mut payload = Vec::new();
+        let mut items = 0;
+        while payload.len() < payload_bytes {
+            let key = format!("key{items:06}");
+            let item = store::SavedItem {
+                key: key.as_bytes(),
+                flags: 0,
+                exptime: 0,
+                time: 400,
+                cas: 5 + items,
+                marks: 0,
+                rank: items as u32,
+            };
+            let head = payload.len();
+            encode_item(&item, 0, &mut payload);
+            let head_bytes = payload.len() - head;
+            let left = payload_bytes - payload.len();
+            // The last one fills the block.
+            let value_bytes = if left < 9000 + 2 * head_bytes { left } else { 9000 };
+            payload.truncate(head);
+            encode_item(&item, value_bytes, &mut payload);
+            payload.resize(payload.len() + value_bytes, b'v');
+            items += 1;
+        }
+        let head =
+            BlockHead { kind: ITEMS, payload_bytes: payload.len() as u64, place: start as u64, stream: header.stream };
+        let mut block = [&head.encode()[..], &payload].concat();
+        block.extend_from_slice(&checksum(&block).to_le_bytes());
+        let header = Header { end: (start + block.len()) as u64, blocks: 1, items, ..header };
+        assert_eq!(payload.len(), payload_bytes);
+        assert!(block.len() > BLOCK_HEAD_BYTES);
+        memory_with(&[&header.encode()[..], &one[HEADER_BYTES..start], &block].concat())
+    };
+    let taken = |payload_bytes: usize| take(&with_block(payload_bytes), 1, 1, STOPPED).map(|begun| begun.is_some());
+    assert_eq!(taken(BLOCK_BYTES_MAX), Ok(true));
+    assert_eq!(taken(BLOCK_BYTES_MAX + 1), Err(Dropped::Bad(Bad::Damaged(start as u64))));
+}
+
 #[test]
 fn a_full_disk_is_an_error() {
     for threads in [1, 3] {
