@@ -8,7 +8,7 @@ use crate::base::hash::KeyHash;
 use crate::base::key;
 use crate::protocol::text::line::next_token;
 use crate::protocol::text::reply;
-use crate::store::BATCH_KEYS;
+use crate::store::BATCH_KEYS_MAX;
 use crate::store::value::Value;
 
 use super::output::Output;
@@ -32,12 +32,12 @@ enum Answer {
 
 /// See the module comment.
 pub(super) struct Batch<'a> {
-    keys: [&'a [u8]; BATCH_KEYS],
-    hashes: [KeyHash; BATCH_KEYS],
-    answers: [Answer; BATCH_KEYS],
+    keys: [&'a [u8]; BATCH_KEYS_MAX],
+    hashes: [KeyHash; BATCH_KEYS_MAX],
+    answers: [Answer; BATCH_KEYS_MAX],
     /// Bytes of the list behind each key.
-    left: [usize; BATCH_KEYS],
-    /// count <= BATCH_KEYS
+    left: [usize; BATCH_KEYS_MAX],
+    /// count <= BATCH_KEYS_MAX
     count: usize,
     /// Keys up to and with the last one answered together: kept_until <= count
     kept_until: usize,
@@ -48,10 +48,10 @@ impl<'a> Batch<'a> {
     /// A batch of no keys.
     pub fn new() -> Self {
         Self {
-            keys: [&[]; BATCH_KEYS],
-            hashes: [KeyHash(0); BATCH_KEYS],
-            answers: [Answer::Left; BATCH_KEYS],
-            left: [0; BATCH_KEYS],
+            keys: [&[]; BATCH_KEYS_MAX],
+            hashes: [KeyHash(0); BATCH_KEYS_MAX],
+            answers: [Answer::Left; BATCH_KEYS_MAX],
+            left: [0; BATCH_KEYS_MAX],
             count: 0,
             kept_until: 0,
             has_bad_key: false,
@@ -61,7 +61,7 @@ impl<'a> Batch<'a> {
     /// Takes keys off the front of a list.
     pub fn take(rest: &mut &'a [u8], context: &Context<'_>) -> Self {
         let mut batch = Self::new();
-        while batch.count < BATCH_KEYS {
+        while batch.count < BATCH_KEYS_MAX {
             let key = next_token(rest);
             if key.is_empty() {
                 break;
@@ -164,8 +164,11 @@ impl<'a> Batch<'a> {
 mod tests {
     use std::collections::HashMap;
 
+    use super::BATCH_BYTES_MAX;
+    use crate::command::Session;
+    use crate::command::service::ProtocolChoice;
     use crate::command::testing::{Client, service_with};
-    use crate::store::Config;
+    use crate::store::{BATCH_KEYS_MAX, Config};
 
     /// What is stored under a number: of every fifth key nothing, of every seventh a large value, some with client flags.
     fn value(number: usize) -> Option<(u32, String)> {
@@ -259,5 +262,21 @@ mod tests {
         assert!(String::from_utf8_lossy(&client.sent) == expected + "END\r\n");
         let hits: u64 = service.store.snapshot().classes.iter().map(|class| class.counters.get_hits()).sum();
         assert_eq!(hits, 60);
+    }
+
+    #[test]
+    fn answers_that_are_long_together_are_not_made_together() {
+        let service = service_with(Config { partitions: 4, ..Config::default() });
+        let mut client = Client::new(&service);
+        let mut line = "get".to_owned();
+        for number in 0..BATCH_KEYS_MAX {
+            client.feed(format!("set key{number} 0 0 15000 noreply\r\n{}\r\n", "v".repeat(15_000)).as_bytes());
+            line += &format!(" key{number}");
+        }
+        let made = client.visit(|output, context| {
+            Session::new(ProtocolChoice::Text).process(format!("{line}\r\n").as_bytes(), output, context);
+            context.scratch.replies.len()
+        });
+        assert!((BATCH_BYTES_MAX..BATCH_BYTES_MAX + 16 * 1024).contains(&made), "{made} bytes");
     }
 }

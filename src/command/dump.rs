@@ -219,4 +219,38 @@ mod tests {
         assert!(fixture.with(|context| dump.step(&mut output, context)));
         assert_eq!(text(&mut output), "mg foo\r\nEN\r\n");
     }
+
+    /// A step through a store of so many items, of which none is listed.
+    fn steps(items: usize, is_done: &mut dyn FnMut(&mut Dump, &mut Output, &Fixture) -> bool) -> usize {
+        let fixture = Fixture::new();
+        (0..items).for_each(|number| fixture.set(format!("k{number}").as_bytes(), b"", 0, 0, false));
+        let mut dump = Dump::new(Format::MetaGets, 1 << 30);
+        let mut output = Output::new();
+        (1..).find(|_| is_done(&mut dump, &mut output, &fixture)).expect("an end")
+    }
+
+    /// Buckets count as items do, so that an empty region is no way around the bound.
+    #[test]
+    fn a_step_visits_a_bounded_number_of_items() {
+        let (few, many) = (VISIT_ITEMS_MAX * STEP_VISITS_MAX, 40_000);
+        let mut step = |dump: &mut Dump, output: &mut Output, fixture: &Fixture| {
+            fixture.with(|context| dump.step(output, context))
+        };
+        let count = steps(many, &mut step);
+        // A visit ends with the bucket that it is in, of a dozen items, and the buckets are counted too.
+        assert!((many / few..=2 * many / few).contains(&count), "{count} steps");
+    }
+
+    #[test]
+    fn a_visit_lists_a_bounded_number_of_items() {
+        let fixture = Fixture::new();
+        (0..1000).for_each(|number| fixture.set(format!("k{number}").as_bytes(), b"", 0, 0, false));
+        let mut output = Output::new();
+        // Room for the lines of one visit.
+        output.push(&vec![0; LINES_BYTES_MAX - 5]);
+        let mut dump = Dump::new(Format::MetaGets, u64::MAX);
+        assert!(!fixture.with(|context| dump.step(&mut output, context)));
+        let listed = text(&mut output).matches("mg k").count();
+        assert!((VISIT_ITEMS_MAX / 2..VISIT_ITEMS_MAX + 32).contains(&listed), "{listed} items");
+    }
 }

@@ -6,7 +6,7 @@
 
 use crate::base::hash::KeyHash;
 use crate::store::value::{LargeBuffer, NewValue, Value};
-use crate::store::{Entry, Fit, Marks, NewItem, Store};
+use crate::store::{Entry, Fit, Marks, NewItem, Store, StoreError};
 
 use super::apply::{Comparison, Mode, StoreOutcome, StoreRequest, Stored, compare, place};
 use super::event_lines;
@@ -45,9 +45,8 @@ pub(super) fn join(request: StoreRequest<'_>, hash: KeyHash, class_id: u8, conte
     let (service, now, descriptor) = (context.service, context.now, context.descriptor);
     let (mode, key, given) = (request.mode, request.key, request.value.len());
     let mut joining = Joining { request: Some(request), mode, key, given, buffer: None };
-    let refused = StoreOutcome::refused(Stored::NotStored, given);
-    for visit in 0..VISITS_MAX {
-        let scratch = &mut context.scratch.joined;
+    let scratch = &mut context.scratch.joined;
+    let outcome = visit_until_done(|visit| {
         let step = service.store.entry(key, hash, now, |entry| {
             if visit == 0 {
                 event_lines::fetched(entry, key, descriptor, service);
@@ -55,23 +54,25 @@ pub(super) fn join(request: StoreRequest<'_>, hash: KeyHash, class_id: u8, conte
             }
             joining.visit(entry, &service.store, scratch)
         });
-        match step {
-            Visit::Done(outcome) => {
-                if context.scratch.joined.capacity() > SCRATCH_BYTES_KEPT {
-                    context.scratch.joined = Vec::new();
-                }
-                return outcome;
-            }
-            Visit::NeedsBuffer { value_bytes, flags } => {
-                joining.buffer = None;
-                match service.store.large_buffer(key.len(), value_bytes, flags, now) {
-                    Ok(buffer) => joining.buffer = Some(buffer),
-                    Err(_) => return refused,
-                }
-            }
+        let Visit::NeedsBuffer { value_bytes, flags } = step else { return Ok(step) };
+        joining.buffer = None;
+        joining.buffer = Some(service.store.large_buffer(key.len(), value_bytes, flags, now)?);
+        Ok(step)
+    });
+    if scratch.capacity() > SCRATCH_BYTES_KEPT {
+        *scratch = Vec::new();
+    }
+    outcome.unwrap_or(StoreOutcome::refused(Stored::NotStored, given))
+}
+
+/// Visits, with their number, until one is done or has no buffer for the next, but not for ever.
+fn visit_until_done(mut visit: impl FnMut(usize) -> Result<Visit, StoreError>) -> Option<StoreOutcome> {
+    for number in 0..VISITS_MAX {
+        if let Visit::Done(outcome) = visit(number).ok()? {
+            return Some(outcome);
         }
     }
-    refused
+    None
 }
 
 impl Joining<'_> {
@@ -128,6 +129,48 @@ impl Joining<'_> {
         old.pieces(&mut take);
         if !is_front && let Some(given) = given {
             given.pieces(&mut take);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::admin_testing::Fixture;
+
+    #[test]
+    fn an_item_that_keeps_changing_its_size_is_given_up() {
+        let mut visits = 0;
+        let outcome = visit_until_done(|_| {
+            visits += 1;
+            Ok(Visit::NeedsBuffer { value_bytes: 20_000 + visits, flags: 0 })
+        });
+        assert!(outcome.is_none());
+        assert_eq!(visits, VISITS_MAX);
+    }
+
+    #[test]
+    fn large_scratch_memory_is_given_back() {
+        for (bytes, is_kept) in [(SCRATCH_BYTES_KEPT, true), (SCRATCH_BYTES_KEPT + 1, false)] {
+            let fixture = Fixture::new();
+            fixture.set(b"k", b"value", 0, 0, false);
+            fixture.with(|context| {
+                context.scratch.joined = Vec::with_capacity(bytes);
+                let request = StoreRequest {
+                    mode: Mode::Append,
+                    key: b"k",
+                    flags: 0,
+                    exptime: 0,
+                    compare: 0,
+                    new_cas: None,
+                    is_stale_allowed: false,
+                    is_binary_key: false,
+                    value: NewValue::Bytes(b"d"),
+                };
+                let outcome = join(request, context.service.store.hash(b"k"), 1, context);
+                assert_eq!((outcome.stored, outcome.value_bytes), (Stored::Stored, 6));
+                assert_eq!(context.scratch.joined.capacity() > 0, is_kept, "{bytes} bytes");
+            });
         }
     }
 }

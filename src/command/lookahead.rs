@@ -8,14 +8,14 @@
 use std::cell::Cell;
 
 use crate::base::hash::KeyHash;
-use crate::store::{BATCH_KEYS, Hint, Store};
+use crate::store::{BATCH_KEYS_MAX, Hint, Store};
 
 /// See the module comment. Reused from turn to turn.
 #[derive(Default)]
 pub struct Lookahead {
-    hashes: [KeyHash; BATCH_KEYS],
-    hints: [Hint; BATCH_KEYS],
-    /// count <= BATCH_KEYS
+    hashes: [KeyHash; BATCH_KEYS_MAX],
+    hints: [Hint; BATCH_KEYS_MAX],
+    /// count <= BATCH_KEYS_MAX
     count: usize,
     /// The first that no visit has asked for: next <= count
     next: Cell<usize>,
@@ -35,7 +35,7 @@ impl Lookahead {
         self.next.get() >= self.count
     }
 
-    /// Looks for the items of the next keys, in the order in which they will be visited; at most [`BATCH_KEYS`] of them.
+    /// Looks for the items of the next keys, in the order in which they will be visited; at most [`BATCH_KEYS_MAX`] of them.
     pub fn look<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, store: &Store) {
         self.clear();
         for (place, key) in self.hashes.iter_mut().zip(keys) {
@@ -43,7 +43,7 @@ impl Lookahead {
             self.count += 1;
         }
         if self.count > 1 {
-            self.hints = [Hint::NONE; BATCH_KEYS];
+            self.hints = [Hint::NONE; BATCH_KEYS_MAX];
             store.locate(&self.hashes[..self.count], &mut self.hints);
         } else {
             self.count = 0;

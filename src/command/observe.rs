@@ -319,4 +319,19 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_long_pipeline_and_a_long_multiget_are_looked_at_in_part() {
+        let pipeline = b"mn\r\n".repeat(REQUESTS_MAX + 10);
+        let mut asked = Vec::new();
+        let seen = pick(&pipeline, Framing::Text, &mut |below| {
+            asked.push(below);
+            below - 1
+        });
+        assert_eq!((seen.expect("a request").requests, asked), (REQUESTS_MAX as u64, vec![REQUESTS_MAX]));
+        let keys: Vec<String> = (1..KEYS_MAX + 10).map(|number| format!(" k{number}")).collect();
+        let multiget = format!("get{}\r\n", keys.concat());
+        let seen = pick(multiget.as_bytes(), Framing::Text, &mut |_| 0).expect("a request");
+        assert_eq!((seen.key, seen.keys), (format!("k{KEYS_MAX}").as_bytes(), KEYS_MAX as u64));
+    }
 }

@@ -12,7 +12,7 @@ use crate::protocol::text::line::{next_token, skip_spaces};
 use crate::protocol::text::reply;
 use crate::stats::events::class;
 use crate::store::value::Value;
-use crate::store::{BATCH_KEYS, Entry, ItemView, ReadItem};
+use crate::store::{BATCH_KEYS_MAX, Entry, ItemView, ReadItem};
 
 use super::batch::Batch;
 use super::output::{OUTPUT_BYTES_MAX, Output, has_room_for};
@@ -23,7 +23,7 @@ use super::verbose;
 const PLAIN: Lookup = Lookup { deadline: None, has_cas: false, is_resumed: false };
 
 /// Keys of one command looked up in one turn.
-const KEYS_PER_TURN_MAX: usize = 4096;
+pub(super) const KEYS_PER_TURN_MAX: usize = 4096;
 
 /// What to do with each key.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +107,7 @@ pub(super) fn answer_one(input: &[u8], output: &mut Output, service: &Service, n
 fn answer_batch(input: &[u8], requests_max: u32, output: &mut Output, context: &mut Context<'_>) -> Answered {
     let mut batch = Batch::new();
     let mut rest = input;
-    while batch.count() < BATCH_KEYS.min(requests_max as usize)
+    while batch.count() < BATCH_KEYS_MAX.min(requests_max as usize)
         && let Some((key, bytes)) = classic::single_get(rest)
     {
         rest = &rest[bytes..];

@@ -19,7 +19,7 @@ use crate::protocol::binary::header::REQUEST_MAGIC;
 use crate::protocol::text::line::{self, Found};
 use crate::protocol::text::meta;
 use crate::stats::connections::ConnectionState;
-use crate::store::BATCH_KEYS;
+use crate::store::BATCH_KEYS_MAX;
 
 use super::binary::BinaryState;
 use super::dump::Dump;
@@ -250,7 +250,7 @@ impl Session {
         }
         let behind = rest.get(bytes..).unwrap_or_default();
         if text.first() == Some(&b'm') && behind.first() == Some(&b'm') && context.scratch.lookahead.is_used_up() {
-            let requests = (turn.requests_left as usize).min(BATCH_KEYS);
+            let requests = (turn.requests_left as usize).min(BATCH_KEYS_MAX);
             context.scratch.lookahead.look(meta::keys(rest).take(requests), &context.service.store);
         }
         let line = Line { text, bytes, behind, turn: turn.mark };

@@ -1,7 +1,7 @@
 //! Transcripts of the classic text protocol, each fed whole and cut in two at every byte.
 
-use super::output::Output;
-use super::retrieval::{Looked, Lookup, look_up};
+use super::output::{OUTPUT_BYTES_MAX, Output};
+use super::retrieval::{KEYS_PER_TURN_MAX, Looked, Lookup, look_up};
 use super::session::{CloseReason, Next};
 use super::testing::{Client, service, service_with};
 use crate::stats::connections::ConnectionState;
@@ -336,5 +336,63 @@ fn noise_does_no_harm() {
             }
         }
         assert!(client.sent.len() < 1 << 20, "round {round}");
+    }
+}
+
+/// A dump of a class without items says nothing and still has others have their turn.
+#[test]
+fn a_dump_goes_on_in_later_turns() {
+    let service = service();
+    let mut client = Client::new(&service);
+    for number in 0..40_000 {
+        client.feed(format!("set k{number} 0 0 0 noreply\r\n\r\n").as_bytes());
+    }
+    let mut turns = 0;
+    let mut next = client.feed_once(b"lru_crawler mgdump 30\r\n");
+    while next == Next::Yield {
+        turns += 1;
+        next = client.turn();
+    }
+    assert_eq!(client.sent, b"OK\r\nEN\r\n");
+    // Of 32 visits to 64 items or buckets each has a step, and of 8 steps a turn.
+    assert!((2..=4).contains(&turns), "{turns} turns");
+}
+
+#[test]
+fn a_number_of_any_length_keeps_its_length() {
+    for length in [1, 20, 63, 64, 65, 100, 1000] {
+        let (number, counted) = (format!("{:<length$}", 7), format!("{:<length$}", 8));
+        check(
+            format!("set n 0 0 {length}\r\n{number}\r\nincr n 1\r\nget n\r\n").as_bytes(),
+            &format!("STORED\r\n8\r\nVALUE n 0 {length}\r\n{counted}\r\nEND\r\n"),
+        );
+    }
+}
+
+#[test]
+fn a_turn_looks_up_a_bounded_number_of_keys() {
+    let service = service();
+    let mut client = Client::new(&service);
+    let misses = || service.store.snapshot().counters.get_misses as usize;
+    let turns = 3;
+    let mut next = client.feed_once(format!("get{}\r\n", " k".repeat(turns * KEYS_PER_TURN_MAX + 10)).as_bytes());
+    for turn in 1..=turns {
+        assert_eq!((next, misses()), (Next::Yield, turn * KEYS_PER_TURN_MAX));
+        next = client.turn();
+    }
+    assert_eq!((misses(), &client.sent[..]), (turns * KEYS_PER_TURN_MAX + 10, &b"END\r\n"[..]));
+}
+
+/// A reply is begun while less waits than a connection may owe; so many replies, or keys of one request, as fit are made.
+#[test]
+fn a_turn_makes_a_bounded_amount_of_replies() {
+    for request in ["get k\r\n".repeat(20), format!("get{}\r\n", " k".repeat(1000)), "mg k v\r\n".repeat(20)] {
+        let service = service();
+        let mut client = Client::new(&service);
+        client.feed(format!("set k 0 0 16000 noreply\r\n{}\r\n", "v".repeat(16_000)).as_bytes());
+        let next = client.feed_once(request.as_bytes());
+        let made = client.sent.len();
+        assert_eq!(next, Next::Yield, "{}", &request[..6]);
+        assert!((OUTPUT_BYTES_MAX..OUTPUT_BYTES_MAX + 16_100).contains(&made), "{}: {made} bytes", &request[..6]);
     }
 }

@@ -6,7 +6,7 @@ use crate::base::time::Now;
 use crate::protocol::text::classic::{self, StorageLine};
 use crate::protocol::text::reply;
 use crate::stats::events::class;
-use crate::store::{BATCH_KEYS, Entry, Fit};
+use crate::store::{BATCH_KEYS_MAX, Entry, Fit};
 
 use super::output::Output;
 use super::retrieval::{Answered, One};
@@ -119,8 +119,8 @@ fn set_unwatched(entry: &mut Entry<'_>, set: &Plain<'_>, service: &Service, now:
 
 #[inline(never)]
 fn answer_batch(input: &[u8], requests_max: u32, output: &mut Output, context: &mut Context<'_>) -> Answered {
-    let mut sets = [Plain::EMPTY; BATCH_KEYS];
-    let mut hashes = [KeyHash(0); BATCH_KEYS];
+    let mut sets = [Plain::EMPTY; BATCH_KEYS_MAX];
+    let mut hashes = [KeyHash(0); BATCH_KEYS_MAX];
     let mut rest = input;
     let mut count = 0;
     for (place, hash) in sets.iter_mut().zip(&mut hashes).take(requests_max as usize) {

@@ -66,6 +66,12 @@ impl<'a> Client<'a> {
         }
     }
 
+    /// Hands `bytes` in and lets the session work once.
+    pub fn feed_once(&mut self, bytes: &[u8]) -> Next {
+        self.tail.extend_from_slice(bytes);
+        self.turn()
+    }
+
     /// One call of the session; sends what is queued.
     pub fn turn(&mut self) -> Next {
         let (service, now) = (self.service, self.now);

@@ -162,7 +162,7 @@ impl Acceptor {
     fn finish(&mut self) {
         for index in 0..self.listeners.len() {
             self.listeners[index].is_pending = true;
-            for _ in 0..LAST_BATCHES {
+            for _ in 0..LAST_BATCHES_MAX {
                 self.accept_some(index);
             }
         }
@@ -304,7 +304,51 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// Connections accepted from one listener before the workers are signalled.
 const BATCH_MAX: usize = 64;
 /// Batches accepted from one listener at the end.
-const LAST_BATCHES: usize = 16;
+const LAST_BATCHES_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::listener::{Place, listen};
+    use crate::store;
+    use std::net::TcpStream;
+
+    /// An acceptor for one worker, whose inbox is counted, and clients that have connected.
+    fn acceptor(clients: usize) -> (Acceptor, Arc<Inbox>, Vec<TcpStream>) {
+        let place = Place { host: Some("127.0.0.1".to_owned()), port: 0, protocol: ProtocolChoice::Negotiate };
+        let listeners = listen(&place, 4096).expect("a listener");
+        let address = listeners[0].internet_address().expect("an address");
+        let mut service = Service::in_process(store::Config::default());
+        service.config.max_connections = 1 << 20;
+        let poll = Poll::new().expect("a poll");
+        let inbox = Arc::new(Inbox::new(Waker::new(poll.registry(), WAKER).expect("a waker")));
+        let acceptor = Acceptor::new(Arc::new(service), listeners, vec![Arc::clone(&inbox)]).expect("an acceptor");
+        let clients = (0..clients).map(|_| TcpStream::connect(address).expect("connected")).collect();
+        (acceptor, inbox, clients)
+    }
+
+    fn handed_over(inbox: &Inbox) -> usize {
+        std::iter::from_fn(|| inbox.connection()).count()
+    }
+
+    #[test]
+    fn workers_are_told_after_a_bounded_number_of_connections() {
+        let (mut acceptor, inbox, _clients) = acceptor(BATCH_MAX + 5);
+        acceptor.accept_some(0);
+        assert_eq!(handed_over(&inbox), BATCH_MAX);
+        assert_eq!((acceptor.is_owed_signal[0], acceptor.timeout()), (true, Some(Duration::ZERO)), "more wait");
+        acceptor.accept_some(0);
+        assert_eq!((handed_over(&inbox), acceptor.timeout()), (5, None));
+    }
+
+    #[test]
+    fn the_last_connections_taken_are_a_bounded_number() {
+        let (mut acceptor, inbox, _clients) = acceptor(LAST_BATCHES_MAX * BATCH_MAX + 5);
+        acceptor.finish();
+        assert_eq!(handed_over(&inbox), LAST_BATCHES_MAX * BATCH_MAX);
+        assert!(inbox.look(), "the worker is told to stop");
+    }
+}
 
 #[cfg(all(test, feature = "loom"))]
 mod models {

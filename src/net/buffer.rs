@@ -322,4 +322,21 @@ mod tests {
         tail.clear(&mut pool);
         assert_eq!((pool.tails.len(), pool.tails_in_use), (0, 0));
     }
+
+    #[test]
+    fn few_spares_are_kept_and_no_large_one() {
+        let mut pool = Pool::new(0);
+        let mut tails: Vec<Tail> = (0..SPARES_MAX + 3).map(|_| Tail::default()).collect();
+        tails.iter_mut().for_each(|tail| assert!(tail.append(b"a", &mut pool)));
+        tails.iter_mut().for_each(|tail| tail.clear(&mut pool));
+        let mut outputs: Vec<_> = (0..SPARES_MAX + 3).map(|_| pool.output()).collect();
+        for output in &mut outputs {
+            output.push(&[0; 2 * OUTPUT_BYTES_KEPT]);
+            output.clear();
+        }
+        outputs.into_iter().for_each(|output| pool.give_output(output));
+        assert_eq!((pool.tails.len(), pool.outputs.len()), (SPARES_MAX, SPARES_MAX));
+        let mut kept = pool.output();
+        assert!(kept.bytes().capacity() <= OUTPUT_BYTES_KEPT, "{}", kept.bytes().capacity());
+    }
 }

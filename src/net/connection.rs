@@ -14,6 +14,8 @@
 
 mod plain;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 

@@ -17,6 +17,8 @@ pub mod inbox;
 pub mod listener;
 pub mod sampler;
 pub mod stream;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod tools;
 pub mod udp;

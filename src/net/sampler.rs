@@ -283,4 +283,15 @@ mod tests {
         let samples: u32 = (100..200).map(|second| pass(&mut sampler, second, 1000).0).sum();
         assert!((1200..1900).contains(&samples), "{samples}");
     }
+
+    #[test]
+    fn the_rarest_samples_are_no_rarer_than_they_may_be() {
+        let mut sampler = Sampler::new(true, 0);
+        // All calls of a second come between two samples, however many those are.
+        for _ in 0..40 * SAMPLES_PER_DOUBLING {
+            sampler.begin(at(1));
+            assert!(sampler.countdown < 2 * INTERVAL_MAX);
+        }
+        assert_eq!(sampler.begin(at(1)), u64::from(INTERVAL_MAX));
+    }
 }

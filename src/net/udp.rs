@@ -313,6 +313,8 @@ const REPLY_BYTES_KEPT: usize = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::{self, Service};
+    use crate::net::testing;
 
     #[test]
     fn requests_are_one_datagram_with_a_payload() {
@@ -410,5 +412,85 @@ mod tests {
     fn replies_beyond_the_numbering_are_dropped() {
         let reply = vec![0; 65535 * PAYLOAD_BYTES_MAX + 1];
         assert_eq!(Datagrams::new(1, &reply).count(), 0);
+    }
+
+    fn endpoint(service: &Service) -> (Endpoint, std::net::UdpSocket) {
+        let server = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a socket");
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        client.connect(server.local_addr().expect("an address")).expect("a peer");
+        let entry = ConnectionEntry::new(0, "".into(), "".into(), ConnectionState::Read, 0);
+        let entry = service.connections.open(entry);
+        (Endpoint::new(server, ProtocolChoice::Negotiate, 0, entry), client)
+    }
+
+    #[test]
+    fn few_datagrams_are_answered_in_a_turn() {
+        let mut tools = testing::tools();
+        let (mut endpoint, client) = endpoint(&Arc::clone(&tools.service));
+        let sent = DATAGRAMS_PER_TURN + 3;
+        for _ in 0..sent {
+            client.send(b"\0\x01\0\0\0\x01\0\0mn\r\n").expect("sent");
+        }
+        client.set_nonblocking(true).expect("a socket");
+        let answers = || std::iter::from_fn(|| client.recv(&mut [0; 100]).ok()).count();
+        assert!(endpoint.note_readable());
+        assert!(endpoint.turn(&mut tools), "more wait");
+        assert_eq!(answers(), DATAGRAMS_PER_TURN);
+        assert!(!endpoint.turn(&mut tools));
+        assert_eq!(answers(), sent - DATAGRAMS_PER_TURN);
+    }
+
+    #[test]
+    fn a_large_reply_leaves_a_small_buffer() {
+        let mut tools = testing::tools();
+        let (mut endpoint, client) = endpoint(&Arc::clone(&tools.service));
+        let value = "v".repeat(9000);
+        let mut service_client = command::testing::Client::new(&tools.service);
+        service_client.feed(format!("set k 0 0 9000\r\n{value}\r\n").as_bytes());
+        drop(service_client);
+        client.send(format!("\0\x01\0\0\0\x01\0\0get{}\r\n", " k".repeat(10)).as_bytes()).expect("sent");
+        endpoint.note_readable();
+        endpoint.turn(&mut tools);
+        assert!(tools.service.workers[0].bytes_written.value() > 90_000);
+        assert!(endpoint.reply.bytes.capacity() <= REPLY_BYTES_KEPT, "{}", endpoint.reply.bytes.capacity());
+        assert!(endpoint.output.bytes().capacity() <= REPLY_BYTES_KEPT);
+    }
+
+    /// What a datagram of this payload is answered, by a session with so many requests in a turn as by default.
+    fn answer(payload: &[u8], prepare: &[u8]) -> Reply {
+        let service = command::testing::service();
+        let mut client = command::testing::Client::new(&service);
+        client.feed(prepare);
+        client.visit(|_, context| {
+            let (mut output, mut reply) = (Output::with_boundaries(), Reply::default());
+            let mut session = Session::new(ProtocolChoice::Negotiate);
+            converse(&mut session, payload, &mut output, &mut reply, context);
+            reply
+        })
+    }
+
+    #[test]
+    fn a_datagram_has_a_bounded_number_of_turns() {
+        let answered = |requests: usize| answer(&b"mg k v\r\n".repeat(requests), b"").bytes.len() / b"EN\r\n".len();
+        assert_eq!(answered(YIELDS_MAX * 20), YIELDS_MAX * 20);
+        assert_eq!(answered(YIELDS_MAX * 20 + 500), YIELDS_MAX * 20);
+    }
+
+    #[test]
+    fn a_long_reply_gets_no_further_turn() {
+        let set = [&b"set k 0 0 200000\r\n"[..], &[b'v'; 200_000], b"\r\n"].concat();
+        let reply = answer(&b"get k\r\n".repeat(50), &set);
+        // A turn ends with 256 KiB of replies, and one more.
+        let most = REPLY_BYTES_MAX + 512 * 1024;
+        assert!((REPLY_BYTES_MAX..most).contains(&reply.bytes.len()), "{} bytes", reply.bytes.len());
+        assert_eq!(answer(&b"mn\r\n".repeat(50), &set).boundaries.len(), 50);
+    }
+
+    #[test]
+    fn a_reply_of_many_parts_is_taken_over_whole() {
+        let set = [&b"set k 0 0 20000\r\n"[..], &[b'v'; 20_000], b"\r\n"].concat();
+        let request = [&b"get"[..], &b" k".repeat(2 * SLICES_MAX), b"\r\n"].concat();
+        let header = b"VALUE k 0 20000\r\n\r\n".len();
+        assert_eq!(answer(&request, &set).bytes.len(), 2 * SLICES_MAX * (20_000 + header) + b"END\r\n".len());
     }
 }

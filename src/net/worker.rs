@@ -92,40 +92,42 @@ impl Worker {
 
     /// Serves until told to stop and done with what was received by then.
     pub fn run(mut self) {
-        let mut events = Events::with_capacity(EVENTS_MAX);
-        loop {
-            let timeout = self.timeout();
-            let is_stopping = self.stop_at.is_some();
-            if let Err(error) = self.poll.poll(&mut events, timeout) {
-                if error.kind() != io::ErrorKind::Interrupted {
-                    log::error!("worker {}: poll: {error}", self.tools.worker);
-                    return;
-                }
-                continue;
+        let mut events = events();
+        while self.round(&mut events) {}
+        self.close_all();
+    }
+
+    /// A poll, and the turns and timers that are due after it; false when there is to be none after this one.
+    #[inline(always)]
+    fn round(&mut self, events: &mut Events) -> bool {
+        let timeout = self.timeout();
+        let is_stopping = self.stop_at.is_some();
+        if let Err(error) = self.poll.poll(events, timeout) {
+            let is_interrupted = error.kind() == io::ErrorKind::Interrupted;
+            if !is_interrupted {
+                log::error!("worker {}: poll: {error}", self.tools.worker);
             }
-            self.begin_round();
-            for event in &events {
-                self.take_up(event);
-            }
-            for _ in 0..self.ready.len().max(TURNS_PER_POLL) {
-                match self.ready.pop_front() {
-                    Some(token) => self.turn_of(token),
-                    None => break,
-                }
-            }
-            for _ in 0..HANDSHAKES_PER_POLL {
-                match self.handshakes.pop_front() {
-                    Some(token) => self.turn_of(token),
-                    None => break,
-                }
-            }
-            self.run_timers();
-            self.has_looked_last = is_stopping;
-            if self.has_stopped() {
-                break;
+            return is_interrupted;
+        }
+        self.begin_round();
+        for event in &*events {
+            self.take_up(event);
+        }
+        for _ in 0..self.ready.len().max(TURNS_PER_POLL) {
+            match self.ready.pop_front() {
+                Some(token) => self.turn_of(token),
+                None => break,
             }
         }
-        self.close_all();
+        for _ in 0..HANDSHAKES_PER_POLL {
+            match self.handshakes.pop_front() {
+                Some(token) => self.turn_of(token),
+                None => break,
+            }
+        }
+        self.run_timers();
+        self.has_looked_last = is_stopping;
+        !self.has_stopped()
     }
 
     /// Reads the clock, once for all turns of the round.
@@ -134,7 +136,7 @@ impl Worker {
         let tools = &mut self.tools;
         tools.instant = instant;
         tools.now = tools.service.clock.at(instant);
-        tools.is_stopping = self.stop_at.is_some_and(|stop_at| instant + STOP_SENDING >= stop_at);
+        tools.is_stopping = self.stop_at.is_some_and(|stop_at| instant + STOP_SENDING_TIMEOUT >= stop_at);
         if let Some(observation) = tools.service.observation(tools.worker) {
             observation.turns.add(1);
         }
@@ -283,7 +285,7 @@ impl Worker {
         if instant >= self.maintain_at {
             let workers = self.tools.service.config.threads;
             let pause = self.tools.service.store.maintain(self.tools.worker, workers, self.tools.now);
-            self.maintain_at = instant + pause.min(MAINTAIN_PAUSE_MAX);
+            self.maintain_after(pause);
             if self.tools.worker == 0 {
                 self.warn_of_refusals();
             }
@@ -298,6 +300,11 @@ impl Worker {
                 || self.connections.iter().any(|(_, other)| other.is_handshaking() || other.is_holding());
             self.sweep_at = is_awaited.then_some(instant + SWEEP_INTERVAL);
         }
+    }
+
+    /// Sets when maintenance is due next.
+    fn maintain_after(&mut self, pause: Duration) {
+        self.maintain_at = self.tools.instant + pause.min(MAINTAIN_PAUSE_MAX);
     }
 
     /// Says so when the system has refused memory.
@@ -387,6 +394,11 @@ impl Worker {
     }
 }
 
+/// Room for what one poll brings.
+fn events() -> Events {
+    Events::with_capacity(EVENTS_MAX)
+}
+
 /// The waker's token; connections count up from 0.
 const WAKER: Token = Token(usize::MAX);
 /// Tokens of UDP sockets start here.
@@ -406,4 +418,84 @@ const MAINTAIN_PAUSE_MAX: Duration = Duration::from_secs(3600);
 /// How long requests are still answered when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_millis(400);
 /// The last part of that, in which nothing more is read: who sends on and on would never be done.
-const STOP_SENDING: Duration = Duration::from_millis(200);
+const STOP_SENDING_TIMEOUT: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::testing;
+    use crate::store;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    /// A worker that has taken up so many connections, and their clients.
+    fn worker(connections: usize) -> (Worker, Events, Vec<UnixStream>) {
+        let service = Arc::new(Service::in_process(store::Config::default()));
+        let mut worker = Worker::new(0, Arc::clone(&service), None).expect("a worker");
+        let mut events = events();
+        let mut clients = Vec::new();
+        for _ in 0..connections {
+            let (new, client) = testing::pair(&service);
+            worker.inbox.push(new);
+            clients.push(client);
+        }
+        worker.inbox.signal();
+        while worker.connections.len() < connections {
+            worker.round(&mut events);
+        }
+        // All are writable, which is news.
+        for _ in 0..connections.div_ceil(EVENTS_MAX) {
+            worker.inbox.wake(usize::MAX);
+            worker.round(&mut events);
+        }
+        (worker, events, clients)
+    }
+
+    fn answered(clients: &mut [UnixStream]) -> usize {
+        clients.iter_mut().map(|client| client.read(&mut [0; 100])).filter(Result::is_ok).count()
+    }
+
+    #[test]
+    fn one_poll_brings_a_bounded_number_of_events() {
+        let (mut worker, mut events, mut clients) = worker(EVENTS_MAX + 100);
+        clients.iter_mut().for_each(|client| client.write_all(b"mn\r\n").expect("room"));
+        worker.round(&mut events);
+        assert_eq!(answered(&mut clients), EVENTS_MAX);
+        worker.round(&mut events);
+        assert_eq!(answered(&mut clients), 100);
+    }
+
+    #[test]
+    fn a_lone_pipeline_has_a_bounded_number_of_turns_before_the_next_poll() {
+        let (mut worker, mut events, mut clients) = worker(1);
+        clients[0].write_all(&b"mn\r\n".repeat(1000)).expect("room");
+        worker.round(&mut events);
+        // One for the event, and those of the ready list.
+        let turns = 1 + TURNS_PER_POLL as u64;
+        assert_eq!(worker.tools.service.workers[0].conn_yields.value(), turns);
+        worker.round(&mut events);
+        assert_eq!(worker.tools.service.workers[0].conn_yields.value(), turns + TURNS_PER_POLL as u64);
+    }
+
+    #[test]
+    fn no_sleep_is_longer_than_the_longest() {
+        let (mut worker, ..) = worker(0);
+        let begin = worker.tools.instant;
+        for pause in [MAINTAIN_PAUSE_MAX, Duration::MAX] {
+            worker.maintain_after(pause);
+            assert_eq!(worker.maintain_at, begin + MAINTAIN_PAUSE_MAX);
+            assert_eq!(worker.timeout(), Some(MAINTAIN_PAUSE_MAX));
+        }
+    }
+
+    #[test]
+    fn the_last_part_of_a_stop_is_for_sending() {
+        let (mut worker, ..) = worker(0);
+        let now = Instant::now();
+        for (left, is_stopping) in [(STOP_TIMEOUT + STOP_TIMEOUT, false), (STOP_SENDING_TIMEOUT, true)] {
+            worker.stop_at = Some(now + left);
+            worker.begin_round();
+            assert_eq!(worker.tools.is_stopping, is_stopping, "{left:?} before the end");
+        }
+    }
+}

@@ -18,7 +18,7 @@ use crate::base::hash::KeyHasher;
 
 /// Places of a table. With more of them colder keys are seen: a key is found for certain when its share of the requests is
 /// above one in so many.
-pub const PLACES: usize = 256;
+pub const PLACES_MAX: usize = 256;
 
 /// How long until an old request counts half.
 pub const HALF_LIFE_SECONDS: f64 = 30.0;
@@ -32,7 +32,7 @@ pub struct HotKeys {
     hasher: KeyHasher,
     /// The place of each key, by its hash. indices.len() == places.len()
     indices: HashMap<u64, usize, BuildHasherDefault<AsItIs>>,
-    /// places.len() <= PLACES
+    /// places.len() <= PLACES_MAX
     places: Vec<Place>,
     /// Indices of places; none is lighter than its parent, at (rank - 1) / 2. heap.len() == places.len()
     heap: Vec<usize>,
@@ -109,7 +109,7 @@ impl HotKeys {
             place.seen += weight;
             place.samples += 1.0;
             self.sink(index);
-        } else if self.places.len() < PLACES {
+        } else if self.places.len() < PLACES_MAX {
             let index = self.places.len();
             self.indices.insert(hash, index);
             self.heap.push(index);
@@ -242,7 +242,7 @@ mod tests {
             let hash = table.hasher.hash(key.as_bytes()).0;
             let is_there = table.places.iter().any(|place| place.hash == hash);
             let lightest = table.places.iter().map(|place| place.weight).min_by(f64::total_cmp);
-            let is_full = table.places.len() == PLACES;
+            let is_full = table.places.len() == PLACES_MAX;
             let weight = 1 + (state >> 20) % 50;
             table.record(key.as_bytes(), weight);
             let place = table.places.iter().find(|place| place.hash == hash).expect("it has a place");
@@ -259,7 +259,7 @@ mod tests {
                 assert!(place.weight >= table.places[table.heap[place.rank.saturating_sub(1) / 2]].weight);
             }
         }
-        assert_eq!(table.places.len(), PLACES);
+        assert_eq!(table.places.len(), PLACES_MAX);
     }
 
     #[test]

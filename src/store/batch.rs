@@ -11,12 +11,12 @@ use super::entry::{Entry, Hint, ItemView};
 use super::partition::Partition;
 
 /// Most keys of a batch.
-pub const BATCH_KEYS: usize = 32;
+pub const BATCH_KEYS_MAX: usize = 32;
 
 /// Keys of a batch, one bit each.
 type KeySet = u32;
 
-const _: () = assert!(KeySet::BITS as usize == BATCH_KEYS);
+const _: () = assert!(KeySet::BITS as usize == BATCH_KEYS_MAX);
 
 impl Store {
     /// Whether there is one partition only, so that a batch is done in the order of its keys.
@@ -25,7 +25,7 @@ impl Store {
         self.mask == 0
     }
 
-    /// Plain gets ([`Store::get`]) of up to [`BATCH_KEYS`] keys, with their hashes. `read` is given a key's number and its
+    /// Plain gets ([`Store::get`]) of up to [`BATCH_KEYS_MAX`] keys, with their hashes. `read` is given a key's number and its
     /// live item or nothing; when it says false, nothing is counted or marked. It is called in the order of the keys
     /// within a partition, and partition by partition.
     #[inline(always)]
@@ -46,7 +46,7 @@ impl Store {
         });
     }
 
-    /// Visits ([`Store::entry`]) to up to [`BATCH_KEYS`] keys, in the order that [`Store::get_batch`] keeps.
+    /// Visits ([`Store::entry`]) to up to [`BATCH_KEYS_MAX`] keys, in the order that [`Store::get_batch`] keeps.
     #[inline(always)]
     pub fn entry_batch<'k>(
         &self,
@@ -60,17 +60,17 @@ impl Store {
         });
     }
 
-    /// Finds out where the items of up to [`BATCH_KEYS`] keys probably are, for visits one by one soon after: a hint
+    /// Finds out where the items of up to [`BATCH_KEYS_MAX`] keys probably are, for visits one by one soon after: a hint
     /// spares the visit the index.
-    pub fn locate(&self, hashes: &[KeyHash], hints: &mut [Hint; BATCH_KEYS]) {
+    pub fn locate(&self, hashes: &[KeyHash], hints: &mut [Hint; BATCH_KEYS_MAX]) {
         self.visit_batch(hashes, |_, number, _, hint| hints[number] = hint);
     }
 
     #[inline(always)]
     fn visit_batch(&self, hashes: &[KeyHash], mut visit: impl FnMut(&mut Partition, usize, KeyHash, Hint)) {
-        let hashes = &hashes[..hashes.len().min(BATCH_KEYS)];
-        let mut hints = [Hint::NONE; BATCH_KEYS];
-        let mut left = KeySet::MAX.checked_shr((BATCH_KEYS - hashes.len()) as u32).unwrap_or(0);
+        let hashes = &hashes[..hashes.len().min(BATCH_KEYS_MAX)];
+        let mut hints = [Hint::NONE; BATCH_KEYS_MAX];
+        let mut left = KeySet::MAX.checked_shr((BATCH_KEYS_MAX - hashes.len()) as u32).unwrap_or(0);
         let slots = if self.has_one_partition() { [left; SLOTS] } else { self.slots(hashes) };
         while left != 0 {
             let (number, mut partition) = self.lock_one(hashes, left);

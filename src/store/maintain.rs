@@ -13,13 +13,13 @@ use super::partition::Partition;
 const MOVES_MAX: usize = 500;
 
 /// Buckets the crawler looks at in a step.
-const CRAWL_BUCKETS: usize = 256;
+const CRAWL_BUCKETS_PER_STEP: usize = 256;
 
 /// Moves of tails that a store does for its own class.
-const SETTLE_MOVES: usize = 2;
+const SETTLE_MOVES_MAX: usize = 2;
 
 /// Buckets by which the index shrinks in a step.
-const SHRINK_BUCKETS: usize = 256;
+const SHRINK_BUCKETS_PER_STEP: usize = 256;
 
 /// Seconds after a step of a key dump in which it is taken to be under way.
 const WALK_SECONDS_MAX: u32 = 600;
@@ -55,7 +55,7 @@ impl Partition {
     #[inline]
     pub(super) fn settle(&mut self, class: usize, now: Now) {
         if self.tuning.has_maintainer && self.is_unbalanced(class) {
-            self.balance(class, now, SETTLE_MOVES);
+            self.balance(class, now, SETTLE_MOVES_MAX);
         }
     }
 
@@ -82,7 +82,7 @@ impl Partition {
             return Activity::Idle;
         }
         self.buckets_peak = self.buckets_peak.max(self.index.buckets());
-        for _ in 0..SHRINK_BUCKETS {
+        for _ in 0..SHRINK_BUCKETS_PER_STEP {
             if !self.index.is_sparse() || !self.index.shrink() {
                 break;
             }
@@ -141,7 +141,7 @@ impl Partition {
             self.counters.lru_crawler_starts += 1;
             self.start_crawl(u64::MAX, now);
         }
-        let end = (self.sweep.bucket + CRAWL_BUCKETS).min(self.index.buckets());
+        let end = (self.sweep.bucket + CRAWL_BUCKETS_PER_STEP).min(self.index.buckets());
         let mut dead = Vec::new();
         for bucket in self.sweep.bucket..end {
             self.crawl_bucket(bucket, now, &mut dead);
@@ -363,5 +363,78 @@ impl Tally {
         self.inline_reclaim += other.inline_reclaim;
         self.busy_items += other.busy_items;
         self.busy_nomem += other.busy_nomem;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::sync::Arc;
+    use crate::store::tests::{now, set};
+    use crate::store::{Config, Policy, Store};
+
+    /// A store of one partition without a crawler, with so many items that die at a time.
+    fn store(items: u32, exptime: u32) -> Store {
+        let mut config = Config::default();
+        config.tuning.policy = Policy::Segmented;
+        config.tuning.has_crawler = false;
+        let store = Store::new(config, Arc::default());
+        (0..items).for_each(|number| _ = set(&store, &number.to_le_bytes(), b"value", 0, exptime, now(100)));
+        store
+    }
+
+    #[test]
+    fn a_step_reclaims_a_bounded_number_of_dead_tails() {
+        let store = store(4 * MOVES_MAX as u32, 150);
+        let mut partition = store.partitions[0].lock();
+        let reclaimed = |partition: &Partition| partition.classes[1].counters.reclaimed;
+        for step in 1..=4 {
+            assert_eq!(partition.maintain(now(200)), Activity::Full);
+            assert_eq!(reclaimed(&partition), step * MOVES_MAX as u64);
+        }
+        assert_eq!(partition.maintain(now(200)), Activity::Idle);
+    }
+
+    #[test]
+    fn a_step_of_the_crawler_looks_at_a_bounded_number_of_buckets() {
+        let store = store(40_000, 0);
+        let mut partition = store.partitions[0].lock();
+        let buckets = partition.index.buckets();
+        assert!(buckets > 2 * CRAWL_BUCKETS_PER_STEP, "{buckets} buckets");
+        partition.start_crawl(u64::MAX, now(100));
+        assert_eq!(partition.crawl_step(now(100)), Activity::Full);
+        assert_eq!(partition.sweep.bucket, CRAWL_BUCKETS_PER_STEP);
+        let seen: u64 = partition.sweep.seen.iter().map(|seen| seen.0).sum();
+        assert!(seen > 0 && seen < 20 * CRAWL_BUCKETS_PER_STEP as u64, "{seen} items");
+        let steps = (2..).find(|_| partition.crawl_step(now(100)) != Activity::Full);
+        assert_eq!(steps, Some(buckets.div_ceil(CRAWL_BUCKETS_PER_STEP)));
+    }
+
+    #[test]
+    fn the_index_shrinks_in_steps_and_under_no_walk() {
+        let store = store(40_000, 0);
+        for number in 0..40_000_u32 {
+            store.entry(&number.to_le_bytes(), store.hash(&number.to_le_bytes()), now(100), |entry| entry.remove());
+        }
+        let _ = store.dump(Default::default(), u64::MAX, 1, now(100), &mut |_| {});
+        let mut partition = store.partitions[0].lock();
+        let buckets = partition.index.buckets();
+        assert!(partition.index.is_sparse() && buckets > 2 * SHRINK_BUCKETS_PER_STEP);
+        assert_eq!(partition.shrink_index(now(100 + WALK_SECONDS_MAX - 1)), Activity::Idle);
+        assert_eq!(partition.index.buckets(), buckets);
+        assert_eq!(partition.shrink_index(now(100 + WALK_SECONDS_MAX)), Activity::Some);
+        assert_eq!(partition.index.buckets(), buckets - SHRINK_BUCKETS_PER_STEP);
+    }
+
+    #[test]
+    fn a_store_moves_few_tails_of_its_class() {
+        let store = store(1000, 0);
+        let mut partition = store.partitions[0].lock();
+        let moves = |partition: &Partition| partition.classes[1].counters.moves_to_cold;
+        // The share of HOT is less at once than it was.
+        partition.tuning.hot_lru_percent = 1;
+        let before = moves(&partition);
+        partition.settle(1, now(100));
+        assert_eq!(moves(&partition) - before, SETTLE_MOVES_MAX as u64);
     }
 }

@@ -39,11 +39,13 @@ mod rebalance;
 mod restart_tests;
 mod slab;
 #[cfg(test)]
+mod step_tests;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-pub use batch::BATCH_KEYS;
+pub use batch::BATCH_KEYS_MAX;
 pub use config::{Config, Tuning};
 pub use dump::DumpCursor;
 pub use entry::{Entry, Found, Hint, ItemView, Marks, NewItem, ReadItem, StoreError};
@@ -307,14 +309,9 @@ impl Store {
             }
         }
         if self.shared.config.has_evictions {
-            // Another thread may be faster with the page, so there is more than one try.
-            for _ in 0..STEALS_MAX {
-                if !self.steal_page(class, now) {
-                    break;
-                }
-                if let Some(chunk) = self.shared.chunks.take(class) {
-                    return Some(chunk);
-                }
+            let stolen = take_after_stealing(|| self.steal_page(class, now), || self.shared.chunks.take(class));
+            if stolen.is_some() {
+                return stolen;
             }
         }
         self.count(class as u8, |counters, _| counters.outofmemory += 1);
@@ -572,4 +569,17 @@ impl Store {
             snapshot.bytes += class.mem_requested;
         }
     }
+}
+
+/// What `take` takes after `steal` has made room. Another thread may be faster, so there is more than one try.
+fn take_after_stealing<T>(mut steal: impl FnMut() -> bool, mut take: impl FnMut() -> Option<T>) -> Option<T> {
+    for _ in 0..STEALS_MAX {
+        if !steal() {
+            return None;
+        }
+        if let Some(taken) = take() {
+            return Some(taken);
+        }
+    }
+    None
 }

@@ -27,7 +27,7 @@ const STEPS_AT_ONCE: usize = 64;
 const STUCK_STEPS_MAX: u32 = 200;
 
 /// Seconds that first pages above the limit stay before other classes give way.
-const EXCESS_SECONDS_MAX: u32 = 10;
+pub(super) const EXCESS_SECONDS_MAX: u32 = 10;
 
 /// A move in progress.
 #[derive(Debug)]
@@ -358,21 +358,83 @@ impl Store {
 
     fn steal_page_of(&self, source: usize, target: usize, mover: &mut Mover, now: Now) -> bool {
         let mut job = Job { source, target, pages: 1, is_evicting: true, is_manual: false, stuck_steps: 0, span: None };
-        let mut is_moved = false;
-        for _ in 0..STEAL_STEPS_MAX {
-            match self.job_step(&mut job, mover, now) {
-                Step::Ready if self.shared.budget.move_page(source, target) => {
-                    is_moved = true;
-                    break;
-                }
-                // After a failed move others were faster with what was freed.
-                Step::Ready | Step::More => {}
-                Step::Stuck(_) => break,
-            }
-        }
+        let is_moved =
+            step_until_moved(|| self.job_step(&mut job, mover, now), || self.shared.budget.move_page(source, target));
         if let Some((partition, span)) = job.span {
             self.partitions[partition].lock().spans.stop_leaving(span);
         }
         is_moved
+    }
+}
+
+/// Steps until a page is ready and moved, but not for ever: after a failed move others were faster with what was freed.
+fn step_until_moved(mut step: impl FnMut() -> Step, mut move_page: impl FnMut() -> bool) -> bool {
+    for _ in 0..STEAL_STEPS_MAX {
+        match step() {
+            Step::Ready if move_page() => return true,
+            Step::Ready | Step::More => {}
+            Step::Stuck(_) => return false,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::sizes::PAGE_BYTES;
+    use crate::base::sync::Arc;
+    use crate::store::Config;
+    use crate::store::tests::{now, set};
+
+    /// A store with four pages of small items, of which each third has gone.
+    fn store() -> Store {
+        let store = Store::new(Config::default(), Arc::default());
+        let mut number = 0_u32;
+        let counts = || store.shared.budget.counts();
+        while counts().used[1] + PAGE_BYTES / 8 < 4 * counts().page_memory_bytes() {
+            set(&store, &number.to_le_bytes(), b"v", 0, 0, now(100)).expect("stored");
+            number += 1;
+        }
+        for number in (0..number).filter(|number| number % 3 == 0) {
+            store.entry(&number.to_le_bytes(), store.hash(&number.to_le_bytes()), now(100), |entry| entry.remove());
+        }
+        store
+    }
+
+    #[test]
+    fn a_step_moves_a_bounded_number_of_items() {
+        let store = store();
+        assert_eq!(store.start_reassign(1, 2), Reassign::Running);
+        let rescues = || store.mover.lock().tally.rescues as usize;
+        while rescues() == 0 {
+            assert!(store.move_step(now(100)));
+        }
+        assert_eq!(rescues(), ITEMS_PER_STEP);
+    }
+
+    #[test]
+    fn an_operator_waits_for_a_bounded_number_of_steps() {
+        let store = store();
+        assert_eq!(store.reassign(1, 2, now(100)), Reassign::Running);
+        assert!(store.mover.lock().is_running(), "there is more to do");
+        let steps = (1..).find(|_| !store.move_step(now(100)) || !store.mover.lock().is_running()).expect("an end");
+        let all = self::store();
+        assert_eq!(all.start_reassign(1, 2), Reassign::Running);
+        let steps_of_all = (1..).find(|_| !all.move_step(now(100)) || !all.mover.lock().is_running()).expect("an end");
+        assert_eq!(steps, steps_of_all - STEPS_AT_ONCE);
+    }
+
+    #[test]
+    fn a_page_that_others_take_is_given_up() {
+        let mut steps = 0;
+        let mut step = || {
+            steps += 1;
+            if steps % 2 == 0 { Step::Ready } else { Step::More }
+        };
+        assert!(!step_until_moved(&mut step, || false));
+        assert_eq!(steps, STEAL_STEPS_MAX);
+        assert!(step_until_moved(|| Step::Ready, || true));
+        assert!(!step_until_moved(|| Step::Stuck("locked"), || true));
     }
 }

@@ -447,6 +447,10 @@ impl Partition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::sync::Arc;
+    use crate::store::tests::{now, set};
+    use crate::store::value::{LargeValue, Value};
+    use crate::store::{Config, Policy, Store};
 
     #[track_caller]
     fn check(one: (u32, f64), other: (u32, f64), is_colder: bool) {
@@ -483,5 +487,51 @@ mod tests {
         rebalance.note_store(2, 4 << 20);
         rebalance.note_store(2, 4 << 20);
         assert_eq!(rebalance.stores.turnover(1, 1), f64::INFINITY);
+    }
+
+    /// What a client has not taken is not free when its item has gone.
+    #[test]
+    fn a_step_evicts_few_large_values_that_are_held() {
+        let store = Store::new(Config::default(), Arc::default());
+        let mut held: Vec<LargeValue> = Vec::new();
+        for number in 0..2 * LARGE_VICTIMS_MAX as u32 {
+            let key = number.to_le_bytes();
+            set(&store, &key, &[7; 20_000], 0, 0, now(100)).expect("stored");
+            store.entry(&key, store.hash(&key), now(100), |entry| match entry.item().expect("stored").value() {
+                Value::Large(value) => held.push(value.clone()),
+                Value::Inline(_) => panic!("it is large"),
+            });
+        }
+        let mut partition = store.partitions[0].lock();
+        let class = (1..partition.classes.len()).find(|&class| partition.classes[class].bytes() > 0).expect("a class");
+        assert_eq!(partition.evict_large(class, 1, now(100)), Freed::NotYet);
+        assert_eq!(partition.classes[class].counters.evicted, LARGE_VICTIMS_MAX as u64);
+        drop(held);
+        assert_eq!(partition.evict_large(class, 1, now(100)), Freed::Some);
+        assert_eq!(partition.classes[class].counters.evicted, LARGE_VICTIMS_MAX as u64 + 1);
+    }
+
+    #[test]
+    fn a_span_of_many_items_is_not_moved_whole_at_once() {
+        let mut config = Config { memory_limit_bytes: 8 << 30, ..Config::default() };
+        config.tuning.policy = Policy::Segmented;
+        let store = Store::new(config, Arc::default());
+        let mut number = 0_u32;
+        // As many items as fit into some spans.
+        while number < 40_000 || store.partitions[0].lock().spans.free_bytes(1) > 0 {
+            set(&store, &number.to_le_bytes(), b"v", 0, 0, now(100)).expect("stored");
+            number += 1;
+        }
+        // Stored again in their slots, the first are the newest.
+        (0..30_000_u32).for_each(|first| _ = set(&store, &first.to_le_bytes(), b"v", 0, 0, now(100)));
+        let mut partition = store.partitions[0].lock();
+        assert!(partition.start_emptying(1));
+        let before = partition.len();
+        partition.finish_emptying(now(100));
+        assert_eq!((partition.rebalance.span, partition.spans.free_bytes(1)), (0, 0), "it is given up");
+        let (moved, gone) = (partition.rebalance.tally.rescues, before - partition.len());
+        // For each that was moved another one went.
+        assert_eq!(moved as usize, STEPS_MAX * WORK_MAX / 2);
+        assert!(gone > 2 * STEPS_MAX * WORK_MAX, "{gone} of a span with more went");
     }
 }

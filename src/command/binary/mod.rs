@@ -31,7 +31,7 @@ use crate::protocol::binary::header::{self, HEADER_BYTES, Header, Parsed};
 use crate::protocol::binary::opcode::{Command, Opcode};
 use crate::protocol::binary::reply::{Echo, Status, push_error, push_value};
 use crate::stats::connections::ConnectionState;
-use crate::store::BATCH_KEYS;
+use crate::store::BATCH_KEYS_MAX;
 
 use super::login::failures::{self, Cause};
 use super::output::{OUTPUT_BYTES_MAX, Output};
@@ -263,7 +263,7 @@ impl BinaryState {
         };
         if !rest.is_empty() && context.scratch.lookahead.is_used_up() {
             let store = &context.service.store;
-            context.scratch.lookahead.look(header::keys(input).take(BATCH_KEYS), store);
+            context.scratch.lookahead.look(header::keys(input).take(BATCH_KEYS_MAX), store);
         }
         if !opcode.accepts(&header, value_bytes) {
             return Step::break_off(prefix_bytes, echo, Status::InvalidArguments, output);

@@ -17,7 +17,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    NoServerSessionStorage, ServerSessionMemoryCache, UnbufferedServerConnection, WebPkiClientVerifier,
+    NoServerSessionStorage, ServerSessionMemoryCache, StoresServerSessions, UnbufferedServerConnection,
+    WebPkiClientVerifier,
 };
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -260,11 +261,16 @@ fn configuration(
         .with_cert_resolver(resolver);
     // As OpenSSL does, tickets are given to whoever takes them: they cost no memory here.
     made.ticketer = ring::Ticketer::new().map_err(|error| failure(&error))?;
-    made.session_storage = match config.has_session_cache {
+    made.session_storage = session_storage(config.has_session_cache);
+    Ok(Arc::new(made))
+}
+
+/// Where sessions without tickets are kept.
+fn session_storage(has_session_cache: bool) -> Arc<dyn StoresServerSessions> {
+    match has_session_cache {
         true => ServerSessionMemoryCache::new(SESSIONS_MAX),
         false => Arc::new(NoServerSessionStorage {}),
-    };
-    Ok(Arc::new(made))
+    }
 }
 
 /// Without authorities every client certificate is refused, as in memcached.
@@ -294,3 +300,21 @@ fn about(file: &File, why: &str) -> String {
 /// Sessions kept for each way of treating clients, with `ssl_session_cache`. A session takes one to
 /// a few kilobytes.
 const SESSIONS_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bounded_number_of_sessions_is_kept() {
+        let kept = |has_session_cache, count: usize| {
+            let storage = session_storage(has_session_cache);
+            let keys = || (0..count).map(|number| number.to_le_bytes().to_vec());
+            keys().for_each(|key| _ = storage.put(key, vec![0; 10]));
+            keys().filter(|key| storage.get(key).is_some()).count()
+        };
+        assert_eq!(kept(false, 10), 0);
+        assert_eq!(kept(true, SESSIONS_MAX / 2), SESSIONS_MAX / 2);
+        assert!(kept(true, 3 * SESSIONS_MAX) <= SESSIONS_MAX);
+    }
+}

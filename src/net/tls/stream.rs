@@ -424,4 +424,68 @@ mod tests {
         assert_eq!(gather(&slices, &mut [0; 5]), b"abcde");
         assert_eq!(gather(&slices, &mut [0; 9]), b"abcdefg");
     }
+
+    /// A server's side of TLS with a certificate that is none, and its client, who has sent a part of a handshake message
+    /// of 64 KiB, a byte in each record.
+    fn trickled(bytes: usize) -> (TlsStream, Workspace, std::net::TcpStream) {
+        use rustls::crypto::ring;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+        use rustls::sign::{CertifiedKey, SingleCertAndKey};
+        let algorithm = &::ring::signature::ECDSA_P256_SHA256_ASN1_SIGNING;
+        let random = ::ring::rand::SystemRandom::new();
+        let key = ::ring::signature::EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.as_ref().to_vec()));
+        let provider = ring::default_provider();
+        let key = provider.key_provider.load_private_key(key).expect("a key");
+        let identity = CertifiedKey::new(vec![CertificateDer::from(vec![0; 9])], key);
+        let configuration = rustls::ServerConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_cert_resolver(std::sync::Arc::new(SingleCertAndKey::from(identity)));
+        let session = UnbufferedServerConnection::new(configuration.into()).expect("a session");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+        socket2::SockRef::from(&listener).set_recv_buffer_size(1 << 20).expect("a socket");
+        let mut client = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+        let (socket, _) = listener.accept().expect("a connection");
+        let message = [1, 0, 0xff, 0xff].into_iter().chain(std::iter::repeat(7));
+        let records: Vec<u8> = message.flat_map(|byte| [22, 3, 1, 0, 1, byte]).take(bytes).collect();
+        client.write_all(&records).expect("room");
+        let mut seen = vec![0; bytes + 1];
+        while socket.peek(&mut seen).expect("bytes") < bytes {}
+        socket.set_nonblocking(true).expect("a socket");
+        let service = crate::command::Service::in_process(crate::store::Config::default());
+        let workspace = Workspace::new(crate::base::sync::Arc::new(service), 0, Some(16 * 1024));
+        (TlsStream::new(TcpStream::from_std(socket), session), workspace, client)
+    }
+
+    #[test]
+    fn a_read_that_brings_nothing_receives_a_bounded_number_of_times() {
+        let (mut stream, mut workspace, _client) = trickled(90_000);
+        let mut space = [0];
+        let error = stream.read(&mut [IoSliceMut::new(&mut space)], &mut workspace).expect_err("no byte");
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
+        // The least each time: a whole record has to fit.
+        assert_eq!(stream.received.len(), RECEIVES_MAX * RECORD_BYTES_MAX);
+    }
+
+    #[test]
+    fn one_receipt_is_bounded_however_much_room_there_is() {
+        let (mut stream, mut workspace, _client) = trickled(90_000);
+        assert!(stream.receive(1 << 20, &mut workspace).expect("bytes"));
+        assert_eq!(workspace.received, RECEIVE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_handshake_message_in_many_records_ends_the_connection() {
+        for (bytes, is_kept) in [(KEPT_BYTES_MAX, true), (KEPT_BYTES_MAX + 1, false)] {
+            let (mut stream, mut workspace, _client) = trickled(bytes);
+            let mut space = [0; 64 * 1024];
+            let mut read =
+                || stream.read(&mut [IoSliceMut::new(&mut space)], &mut workspace).expect_err("no byte").kind();
+            let end = std::iter::repeat_with(&mut read).find(|kind| *kind != ErrorKind::Interrupted);
+            let expected = if is_kept { ErrorKind::WouldBlock } else { ErrorKind::InvalidData };
+            assert_eq!((end, stream.is_failed), (Some(expected), !is_kept), "{bytes} bytes");
+        }
+    }
 }

@@ -97,3 +97,38 @@ const RECORD_OVERHEAD_BYTES_MAX: usize = 64;
 const CONTROL_BYTES: usize = RECORD_BYTES_MAX;
 /// A worker logs a failure at most this often: scanners knock on every port.
 const LOG_INTERVAL_SECONDS: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store;
+
+    /// A record that finds no room would end its connection.
+    #[test]
+    fn what_is_encrypted_at_once_has_room() {
+        for bytes in [1, 1024, 16 * 1024, 16 * 1024 + 1, 1 << 20] {
+            let service = Arc::new(Service::in_process(store::Config::default()));
+            let space = Workspace::new(service, 0, Some(bytes));
+            // Header, nonce and tag in TLS 1.2, where they are longest, and a message of rustls' own before.
+            let records = bytes.div_ceil(1 << 14);
+            let needed = bytes + records * (5 + 8 + 16) + 5 + (1 << 14) + 2048;
+            let room = space.output.len();
+            assert!((needed..needed + needed / 8 + 200).contains(&room), "{room} for {needed} bytes");
+            // What was kept, and one receipt.
+            assert_eq!((space.plain.len(), space.input.len()), (bytes, (96 + 64) * 1024));
+        }
+    }
+
+    #[test]
+    fn failures_in_a_row_are_one_line() {
+        let mut space = Workspace::new(Arc::new(Service::in_process(store::Config::default())), 0, Some(1024));
+        let fail = |space: &mut Workspace| space.note_failure(true, 7, "it was no hello", || "somebody".to_owned());
+        (0..3).for_each(|_| fail(&mut space));
+        assert_eq!(space.unlogged, 2);
+        // As if the first had been so long ago.
+        space.logged = space.logged.map(|logged| logged - LOG_INTERVAL_SECONDS);
+        (0..2).for_each(|_| fail(&mut space));
+        assert_eq!(space.unlogged, 1, "the others are in the line");
+        assert_eq!(space.service.workers[0].ssl_handshake_errors.value(), 5);
+    }
+}

@@ -50,7 +50,7 @@ impl Policy {
 }
 
 /// Tail items looked at when the ones before are pinned.
-const TAILS_MAX: usize = 5;
+pub(super) const TAILS_MAX: usize = 5;
 
 impl Partition {
     /// The segment a stored item enters. `previous` is the segment of the item it replaces.

@@ -52,7 +52,7 @@ const SLACK_ITEMS: usize = 2;
 const DRAIN_INTERVAL: u64 = 16;
 
 /// Tails moved before an eviction takes what is there.
-const STEPS_MAX: usize = 64;
+pub(super) const STEPS_MAX: usize = 64;
 
 impl Partition {
     /// The segment a new item enters: WARM when its key was evicted lately. One that replaces another stays in its segment;

@@ -3,9 +3,11 @@
 use crate::base::sync::Arc;
 use crate::base::time::Now;
 
+use super::super::partition::Partition;
 use super::super::value::NewValue;
 use super::super::{Config, Marks, NewItem, Policy, Store, Tuning};
-use super::Segment;
+use super::policy::{Preparation, TAILS_MAX};
+use super::{Segment, quick_demotion};
 
 const NOW: Now = Now { seconds: 100, epoch: 1_700_000_000 };
 
@@ -159,4 +161,37 @@ fn names_of_policies() {
         assert_eq!(Policy::named(policy.name().as_bytes()), Some(policy));
     }
     assert_eq!(Policy::named(b"lru"), None);
+}
+
+#[test]
+fn an_eviction_gives_few_second_chances() {
+    let cache = Cache::new(Policy::QuickDemotion);
+    cache.hits(0..300);
+    for _ in 0..2 {
+        assert_eq!(cache.hits(0..300), 300);
+    }
+    let mut partition = cache.0.partitions[0].lock();
+    let class = (1..partition.classes.len()).find(|&class| partition.classes[class].bytes() > 0).expect("a class");
+    let moves = |partition: &Partition| {
+        let counters = &partition.classes[class].counters;
+        counters.moves_to_cold + counters.moves_to_warm + counters.moves_within_lru
+    };
+    let before = moves(&partition);
+    assert_eq!(partition.prepare_eviction(class, NOW), Preparation::Take(Segment::Cold));
+    assert_eq!(moves(&partition) - before, quick_demotion::STEPS_MAX as u64);
+}
+
+#[test]
+fn an_eviction_looks_behind_few_pinned_tails() {
+    let cache = Cache::new(Policy::Flat);
+    (0..20).for_each(|number| cache.set(number));
+    let mut partition = cache.0.partitions[0].lock();
+    let class = (1..partition.classes.len()).find(|&class| partition.classes[class].bytes() > 0).expect("a class");
+    let mut tail = partition.classes[class].lists[Segment::Cold.index()].tail;
+    for pinned in 0..10 {
+        let expected = (pinned < TAILS_MAX).then_some(tail);
+        assert_eq!(partition.victim(class, Segment::Hot), expected, "behind {pinned} pinned ones");
+        partition.pins.lock(tail);
+        tail = partition.item(tail).prev();
+    }
 }

@@ -295,4 +295,21 @@ mod tests {
             assert!(row.is_near(0, row.share_of(0, 0)));
         }
     }
+
+    #[test]
+    fn spans_have_a_largest_size() {
+        let sizing = |limit_bytes: usize| Sizing::new(limit_bytes, 1, 4 << 20);
+        assert_eq!(sizing(SPAN_BYTES_MAX * SPANS_NOMINAL).span_bytes_least, SPAN_BYTES_MAX);
+        assert_eq!(sizing(1 << 50).span_bytes_least, SPAN_BYTES_MAX);
+        // Twice the least, or for slots that end before a page of the system does, so much.
+        let largest = |least: usize| {
+            let sizing = Sizing { span_bytes_least: least, ..sizing(0) };
+            (4000..4096).step_by(8).map(|slot_bytes| fitting_span(slot_bytes, sizing)).max().expect("some")
+        };
+        for least in [64 << 10, 96 << 10, 128 << 10] {
+            let largest = largest(least);
+            assert!((AWKWARD_SPAN_BYTES_MAX / 2..=AWKWARD_SPAN_BYTES_MAX).contains(&largest), "{largest}");
+        }
+        assert!(largest(SPAN_BYTES_MAX) <= 2 * SPAN_BYTES_MAX);
+    }
 }

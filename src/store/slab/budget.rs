@@ -683,6 +683,14 @@ mod tests {
         assert!(budget.release_reserve() && !budget.release_reserve() && budget.map(4096).is_none());
         assert_eq!(budget.refusals(), 2);
     }
+
+    #[test]
+    fn the_reserve_is_a_share_within_bounds() {
+        assert_eq!(reserve_bytes(0), RESERVE_BYTES_MIN);
+        assert_eq!(reserve_bytes(64 << 20), 2 << 20);
+        assert_eq!(reserve_bytes(RESERVE_BYTES_MAX * RESERVE_SHARE), RESERVE_BYTES_MAX);
+        assert_eq!(reserve_bytes(1 << 40), RESERVE_BYTES_MAX);
+    }
 }
 
 #[cfg(all(test, feature = "loom"))]

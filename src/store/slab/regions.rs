@@ -248,4 +248,12 @@ mod tests {
         regions.give_back(parts[2]);
         assert!(regions.bytes_from(parts[2], 0).is_empty() && regions.bytes_mut(parts[2], 0, 1).is_empty());
     }
+
+    #[test]
+    fn a_region_is_no_larger_than_its_map() {
+        let mut regions = Regions::default();
+        regions.add(memory(2 * REGION_BYTES_MAX / GRANULE_BYTES));
+        assert_eq!(regions.take(REGION_BYTES_MAX, REGION_BYTES_MAX).expect("a part").bytes(), REGION_BYTES_MAX);
+        assert!(regions.take(1, 1).is_none());
+    }
 }

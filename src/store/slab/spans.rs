@@ -491,4 +491,18 @@ mod tests {
         half.iter().skip(half.len() / 2).for_each(|&id| spans.give_back(id));
         assert_eq!(spans.emptiest(1).expect("a span").span, 2);
     }
+
+    #[test]
+    fn no_more_spans_are_made_than_there_are_numbers() {
+        let bins = BinTable::new(&ClassTable::new(&Config::default()), 64 << 20, 1);
+        let mut spans = Spans::new(&bins);
+        spans.spans.resize_with(SPANS_MAX - 1, Span::vacant);
+        assert!(spans.has_number());
+        let last = ItemId::new(SPANS_MAX - 1, SLOTS_MAX - 1);
+        assert_eq!((last.0, last.span(), last.slot()), (u32::MAX, SPANS_MAX - 1, SLOTS_MAX - 1));
+        spans.spans.push(Span::vacant());
+        assert!(!spans.has_number());
+        spans.vacant.push(7);
+        assert!(spans.has_number(), "one that was given back");
+    }
 }

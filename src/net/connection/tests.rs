@@ -1,0 +1,100 @@
+//! Turns of a connection, counted: how much each of them does before others have theirs.
+
+use std::io::{Read, Write};
+
+use socket2::SockRef;
+
+use super::*;
+use crate::command::{Service, testing::Client};
+use crate::net::testing::{connection, tools, tools_of};
+use crate::store;
+
+/// What the client has been sent by now.
+fn received(client: &mut impl Read) -> usize {
+    let mut space = [0; 4096];
+    std::iter::from_fn(|| client.read(&mut space).ok().filter(|count| *count > 0)).sum()
+}
+
+/// Turns until the first reply is there, and how many bytes of them then are.
+fn turns_until_a_reply(request: &[u8], tools: &mut Tools) -> (usize, usize) {
+    let (mut connection, mut client) = connection(request, tools);
+    for turn in 1..1000 {
+        connection.turn(0, tools);
+        match received(&mut client) {
+            0 => {}
+            bytes => return (turn, bytes),
+        }
+    }
+    panic!("no reply");
+}
+
+#[test]
+fn short_replies_of_a_bounded_number_of_turns_go_out_together() {
+    let turns = 1 + usize::from(DEFERRALS_MAX);
+    let replies = turns * 20 * b"EN\r\n".len();
+    assert_eq!(turns_until_a_reply(&b"mg k v\r\n".repeat(1000), &mut tools()), (turns, replies));
+}
+
+#[test]
+fn replies_of_some_length_go_out_at_the_end_of_the_turn() {
+    for (value_bytes, expected) in [(DEFERRED_BYTES_MAX / 20, 1), (DEFERRED_BYTES_MAX / 20 - 30, 2)] {
+        let mut tools = tools();
+        let set = [format!("set k 0 0 {value_bytes}\r\n").as_bytes(), &vec![b'v'; value_bytes], b"\r\n"].concat();
+        Client::new(&tools.service).feed(&set);
+        let (turns, bytes) = turns_until_a_reply(&b"mg k v\r\n".repeat(100), &mut tools);
+        assert_eq!(turns, expected, "{bytes} bytes for values of {value_bytes}");
+    }
+}
+
+#[test]
+fn a_bounded_part_of_a_large_value_is_received_in_a_turn() {
+    let mut tools = tools();
+    let (mut connection, client) = connection(b"set k 0 0 1000000\r\n", &tools);
+    SockRef::from(&client).set_send_buffer_size(1 << 20).expect("a socket");
+    assert_eq!(connection.turn(0, &mut tools), Verdict::WaitHolding);
+    let bytes_read = |tools: &Tools| tools.service.workers[0].bytes_read.value() as usize;
+    let before = bytes_read(&tools);
+    let sent = (&client).write(&[b'v'; RECEIVED_BYTES_MAX + 50_000]).expect("room");
+    assert!(sent > RECEIVED_BYTES_MAX, "the socket takes {sent} bytes only");
+    connection.note_readable(false);
+    assert_eq!(connection.turn(0, &mut tools), Verdict::Again);
+    assert_eq!(bytes_read(&tools) - before, RECEIVED_BYTES_MAX);
+    connection.turn(0, &mut tools);
+    assert_eq!(bytes_read(&tools) - before, sent);
+}
+
+#[test]
+fn a_send_has_a_bounded_number_of_parts() {
+    let config = store::Config { slab_chunk_max: 1024, ..store::Config::default() };
+    let mut tools = tools_of(Service::in_process(config));
+    let (mut connection, mut client) = connection(b"", &tools);
+    let service = Arc::clone(&tools.service);
+    let mut session = Client::new(&service);
+    session.feed(&[&b"set k 0 0 1500\r\n"[..], &[b'v'; 1500], b"\r\n"].concat());
+    let mut output = session.visit(|_, context| {
+        let mut output = Output::new();
+        let mut session = Session::new(crate::command::service::ProtocolChoice::Text);
+        session.process(&[&b"get"[..], &b" k".repeat(SLICES_MAX), b"\r\n"].concat(), &mut output, context);
+        output
+    });
+    let mut slices = [IoSlice::new(&[]); 4 * SLICES_MAX];
+    let count = output.slices(&mut slices);
+    assert!(count > SLICES_MAX, "{count} parts");
+    let first: usize = slices[..SLICES_MAX].iter().map(|slice| slice.len()).sum();
+    assert_eq!(connection.write_slices(&output, &mut tools).expect("room"), first);
+    assert_eq!(received(&mut client), first);
+    // The rest follows in further ones.
+    output.advance(first);
+    let rest = output.pending();
+    assert!(matches!(connection.send(&mut output, &mut tools), Sent::All));
+    assert_eq!(received(&mut client), rest);
+}
+
+#[test]
+fn a_session_that_waits_for_more_than_may_be_kept_is_closed() {
+    let tools = tools();
+    let (mut connection, _client) = connection(b"", &tools);
+    let mut wait_for = |bytes| connection.conclude_otherwise(0, Next::Input { bytes }, &tools);
+    assert_eq!(wait_for(TAIL_BYTES_MAX), Step::Wait);
+    assert_eq!(wait_for(TAIL_BYTES_MAX + 1), Step::Abort(CloseReason::Error));
+}
