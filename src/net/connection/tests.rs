@@ -71,22 +71,22 @@ fn a_send_has_a_bounded_number_of_parts() {
     let service = Arc::clone(&tools.service);
     let mut session = Client::new(&service);
     session.feed(&[&b"set k 0 0 1500\r\n"[..], &[b'v'; 1500], b"\r\n"].concat());
-    let mut output = session.visit(|_, context| {
+    *tools.output = session.visit(|_, context| {
         let mut output = Output::new();
         let mut session = Session::new(crate::command::service::ProtocolChoice::Text);
         session.process(&[&b"get"[..], &b" k".repeat(SLICES_MAX), b"\r\n"].concat(), &mut output, context);
         output
     });
     let mut slices = [IoSlice::new(&[]); 4 * SLICES_MAX];
-    let count = output.slices(&mut slices);
+    let count = tools.output.slices(&mut slices);
     assert!(count > SLICES_MAX, "{count} parts");
     let first: usize = slices[..SLICES_MAX].iter().map(|slice| slice.len()).sum();
-    assert_eq!(connection.write_slices(&output, &mut tools).expect("room"), first);
+    assert_eq!(connection.write_slices(&mut tools).expect("room"), first);
     assert_eq!(received(&mut client), first);
     // The rest follows in further ones.
-    output.advance(first);
-    let rest = output.pending();
-    assert!(matches!(connection.send(&mut output, &mut tools), Sent::All));
+    tools.output.advance(first);
+    let rest = tools.output.pending();
+    assert!(matches!(connection.send(&mut tools), Sent::All));
     assert_eq!(received(&mut client), rest);
 }
 
