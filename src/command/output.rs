@@ -223,30 +223,31 @@ impl Output {
         if self.inserts.is_empty() { self.bytes.get(self.sent..) } else { None }
     }
 
-    /// Fills `slices` with what is to be sent next, in order; returns how many were filled.
-    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    /// Fills `slices` with what is to be sent next, in order and up to `bytes_max` in all; returns how many were filled.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>], bytes_max: usize) -> usize {
         let mut count = 0;
-        let mut position = self.sent;
-        for insert in &self.inserts {
-            if insert.at > position {
-                if count == slices.len() {
-                    return count;
-                }
-                slices[count] = IoSlice::new(&self.bytes[position..insert.at]);
-                count += 1;
-                position = insert.at;
+        let mut bytes_left = bytes_max;
+        for part in self.parts() {
+            if count == slices.len() || bytes_left == 0 {
+                break;
             }
-            if count == slices.len() {
-                return count;
-            }
-            slices[count] = IoSlice::new(&insert.chunk.bytes()[insert.start..insert.length]);
-            count += 1;
-        }
-        if position < self.bytes.len() && count < slices.len() {
-            slices[count] = IoSlice::new(&self.bytes[position..]);
+            let part = &part[..part.len().min(bytes_left)];
+            bytes_left -= part.len();
+            slices[count] = IoSlice::new(part);
             count += 1;
         }
         count
+    }
+
+    /// What is to be sent, in order.
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut position = self.sent;
+        let inserts = self.inserts.iter().flat_map(move |insert| {
+            let before = &self.bytes[std::mem::replace(&mut position, insert.at)..insert.at];
+            [before, &insert.chunk.bytes()[insert.start..insert.length]]
+        });
+        let end = self.inserts.back().map_or(self.sent, |insert| insert.at);
+        inserts.chain([&self.bytes[end..]]).filter(|part| !part.is_empty())
     }
 
     /// Says that `count` bytes of what [`Output::slices`] showed are sent.

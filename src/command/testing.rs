@@ -94,7 +94,7 @@ impl<'a> Client<'a> {
     fn send(&mut self) {
         while !self.output.is_empty() {
             let mut slices = [std::io::IoSlice::new(&[]); 4];
-            let count = self.output.slices(&mut slices);
+            let count = self.output.slices(&mut slices, usize::MAX);
             let mut sent = 0;
             for slice in &slices[..count] {
                 self.sent.extend_from_slice(slice);

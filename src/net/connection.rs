@@ -14,10 +14,10 @@
 
 mod plain;
 mod read;
+mod receive;
+mod send;
 #[cfg(test)]
 mod tests;
-
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 
 use crate::base::sizes::READ_BUFFER_BYTES;
 use crate::base::sync::{Arc, Ordering};
@@ -33,6 +33,7 @@ use super::stream::Stream;
 use super::tools::{Lent, Tools};
 
 use read::{LARGE_HEAD_BYTES, Read};
+use send::Sent;
 
 /// What is to become of a connection after a turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,13 +60,6 @@ enum Step {
     Close(CloseReason),
     /// Close without sending.
     Abort(CloseReason),
-}
-
-/// What became of a send.
-enum Sent {
-    All,
-    Part,
-    Failed,
 }
 
 /// A client's connection. Owned and touched by one worker.
@@ -283,6 +277,7 @@ impl Connection {
         match self.send(tools) {
             Sent::All => {}
             Sent::Part => return Verdict::Wait,
+            Sent::Enough => return Verdict::Again,
             Sent::Failed => return Verdict::Close(CloseReason::Error),
         }
         if let Some(reason) = self.closing {
@@ -306,6 +301,7 @@ impl Connection {
         match self.send(tools) {
             Sent::All => None,
             Sent::Part => Some(Verdict::Wait),
+            Sent::Enough => Some(Verdict::Again),
             Sent::Failed => Some(Verdict::Close(CloseReason::Error)),
         }
     }
@@ -438,43 +434,6 @@ impl Connection {
         self.conclude(progress, tools)
     }
 
-    /// Reads a large value to where it belongs, and what comes behind it to the worker's buffer.
-    #[inline(never)]
-    fn receive(&mut self, token: usize, tools: &mut Tools) -> Step {
-        let mut budget = RECEIVED_BYTES_MAX;
-        while budget > 0 && self.is_readable {
-            let Some(space) = self.session.receive_space() else {
-                break;
-            };
-            let wanted = space.len().min(budget);
-            let behind = &mut tools.read_buffer[..if wanted == space.len() { LARGE_HEAD_BYTES } else { 0 }];
-            let length = wanted + behind.len();
-            let mut slices = [IoSliceMut::new(&mut space[..wanted]), IoSliceMut::new(behind)];
-            let result = self.stream.read_vectored(&mut slices, &mut tools.tls);
-            match self.note_read(result, length, &tools.service.workers[tools.worker]) {
-                Read::Bytes(count) => {
-                    let received = count.min(wanted);
-                    self.session.received(received);
-                    self.held.note_moved(received);
-                    budget -= received;
-                    if count > received {
-                        self.expects_large = true;
-                        self.last_command = tools.now.seconds;
-                        return self.process_read(count - received, token, tools);
-                    }
-                }
-                Read::Nothing => break,
-                Read::End => return self.end(),
-                Read::Failed => return Step::Abort(CloseReason::Error),
-            }
-        }
-        if !self.session.is_receiving() {
-            self.last_command = tools.now.seconds;
-            return self.process_tail(token, tools);
-        }
-        Step::Wait
-    }
-
     #[inline(always)]
     fn conclude(&mut self, progress: Progress, tools: &Tools) -> Step {
         self.is_unfinished = false;
@@ -518,51 +477,6 @@ impl Connection {
         }
     }
 
-    /// Sends the queue, until it is empty or the socket full.
-    #[inline(always)]
-    fn send(&mut self, tools: &mut Tools) -> Sent {
-        while !tools.output.is_empty() {
-            let result = match tools.output.contiguous() {
-                Some(bytes) => self.stream.write(bytes, &mut tools.tls),
-                None => self.write_slices(tools),
-            };
-            match result {
-                Ok(sent) if sent > 0 => {
-                    tools.service.workers[tools.worker].bytes_written.add(sent as u64);
-                    tools.output.advance(sent);
-                    self.held.note_moved(sent);
-                }
-                other => match self.note_not_sent(other) {
-                    Sent::All => {}
-                    not_all => return not_all,
-                },
-            }
-        }
-        Sent::All
-    }
-
-    #[inline(never)]
-    fn write_slices(&mut self, tools: &mut Tools) -> io::Result<usize> {
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let count = tools.output.slices(&mut slices);
-        self.stream.write_vectored(&slices[..count], &mut tools.tls)
-    }
-
-    /// After a write that took nothing; `All` when it is to be tried again.
-    #[cold]
-    fn note_not_sent(&mut self, result: io::Result<usize>) -> Sent {
-        match result {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.is_blocked = true;
-                self.entry.set_state(ConnectionState::Mwrite);
-                self.entry.replies_waiting.store(1, Ordering::Relaxed);
-                Sent::Part
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => Sent::All,
-            _ => Sent::Failed,
-        }
-    }
-
     fn show_parsing(&mut self, now: Now) {
         self.entry.set_state(ConnectionState::ParseCommand);
         if self.last_command != now.seconds {
@@ -587,7 +501,3 @@ impl Connection {
 const DEFERRALS_MAX: u8 = 8;
 /// Replies beyond this are sent at the end of the turn.
 const DEFERRED_BYTES_MAX: usize = 32 * 1024;
-/// Bytes read straight into a large value in one turn.
-const RECEIVED_BYTES_MAX: usize = 256 * 1024;
-/// Slices of one vectored write.
-const SLICES_MAX: usize = 64;

@@ -180,7 +180,7 @@ impl Reply {
         self.boundaries.extend(output.boundaries().iter().map(|boundary| begin + boundary));
         while !output.is_empty() {
             let mut slices = [io::IoSlice::new(&[]); SLICES_MAX];
-            let count = output.slices(&mut slices);
+            let count = output.slices(&mut slices, usize::MAX);
             let mut moved = 0;
             for slice in &slices[..count] {
                 self.bytes.extend_from_slice(slice);

@@ -156,7 +156,7 @@ impl Conversation {
         self.send(&batch.request);
         let mut position = 0;
         let mut slices = [std::io::IoSlice::new(&[]); 4];
-        let count = self.output.slices(&mut slices);
+        let count = self.output.slices(&mut slices, usize::MAX);
         for slice in &slices[..count] {
             position = batch.check(position, slice).unwrap_or_else(|mismatch| panic!("{mismatch}"));
         }

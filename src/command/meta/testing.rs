@@ -50,7 +50,7 @@ impl TestServer {
         let mut replies = Vec::new();
         while !self.output.is_empty() {
             let mut slices = [std::io::IoSlice::new(&[]); 8];
-            let count = self.output.slices(&mut slices);
+            let count = self.output.slices(&mut slices, usize::MAX);
             let before = replies.len();
             for slice in &slices[..count] {
                 replies.extend_from_slice(slice);

@@ -4,11 +4,9 @@
 
 use super::{Connection, Step, Verdict};
 use crate::base::sync::Ordering;
-use crate::command::{One, Output};
-use crate::net::tls::Workspace;
+use crate::command::One;
 use crate::net::tools::{Lent, Tools};
 use crate::stats::connections::ConnectionState;
-use crate::stats::counters::WorkerCounters;
 
 use super::read::Read;
 
@@ -73,28 +71,5 @@ impl Connection {
             false => sampler.process_closely(&mut self.session, &read[..total], output, &mut context),
         };
         self.settle_read(total, progress, token, tools)
-    }
-
-    /// Sends all replies by one write; false when that does not do.
-    #[inline(always)]
-    fn send_at_once(&mut self, output: &mut Output, workspace: &mut Workspace, counters: &WorkerCounters) -> bool {
-        let Some(bytes) = output.contiguous() else {
-            return false;
-        };
-        let length = bytes.len();
-        if length == 0 {
-            return true;
-        }
-        let Ok(sent) = self.stream.write(bytes, workspace) else {
-            // The general turn is told the same.
-            return false;
-        };
-        counters.bytes_written.add(sent as u64);
-        if sent < length {
-            output.advance(sent);
-            return false;
-        }
-        output.advance_to_end();
-        true
     }
 }

@@ -1,9 +1,11 @@
 //! Turns of a connection, counted: how much each of them does before others have theirs.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 
 use socket2::SockRef;
 
+use super::receive::RECEIVED_BYTES_MAX;
+use super::send::{SENT_BYTES_MAX, SLICES_MAX};
 use super::*;
 use crate::command::{Service, testing::Client};
 use crate::net::testing::{connection, tools, tools_of};
@@ -78,16 +80,28 @@ fn a_send_has_a_bounded_number_of_parts() {
         output
     });
     let mut slices = [IoSlice::new(&[]); 4 * SLICES_MAX];
-    let count = tools.output.slices(&mut slices);
+    let count = tools.output.slices(&mut slices, usize::MAX);
     assert!(count > SLICES_MAX, "{count} parts");
     let first: usize = slices[..SLICES_MAX].iter().map(|slice| slice.len()).sum();
-    assert_eq!(connection.write_slices(&mut tools).expect("room"), first);
+    assert_eq!(connection.write_slices(usize::MAX, &mut tools).expect("room"), first);
     assert_eq!(received(&mut client), first);
     // The rest follows in further ones.
     tools.output.advance(first);
     let rest = tools.output.pending();
     assert!(matches!(connection.send(&mut tools), Sent::All));
     assert_eq!(received(&mut client), rest);
+}
+
+#[test]
+fn a_bounded_part_of_a_large_value_is_sent_in_a_turn() {
+    let mut tools = tools();
+    let value = [&b"set k 0 0 1000000\r\n"[..], &[b'v'; 1_000_000], b"\r\n"].concat();
+    Client::new(&tools.service).feed(&value);
+    let (mut connection, mut client) = connection(b"get k\r\n", &tools);
+    assert_eq!(connection.turn(0, &mut tools), Verdict::Again);
+    assert_eq!(received(&mut client), SENT_BYTES_MAX);
+    assert_eq!(connection.turn(0, &mut tools), Verdict::Again);
+    assert_eq!(received(&mut client), SENT_BYTES_MAX);
 }
 
 #[test]
