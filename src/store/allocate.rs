@@ -75,7 +75,7 @@ impl Partition {
                     }
                 }
             }
-            if let Some(id) = self.first_span(class, bin).or_else(|| self.evict_for_span(class, bin, now)) {
+            if let Some(id) = self.first_span(class, bin).or_else(|| self.evict_for_span(class, bin, now, peers)) {
                 return Some(id);
             }
         }
@@ -104,20 +104,26 @@ impl Partition {
         self.new_span(class, bin, |partition, bytes| partition.shared.budget.take_first(class, bytes))
     }
 
-    /// A slot of a new span from the memory of large values, at any cost: the ends of these can fill the first page of a
-    /// class that holds no item itself.
+    /// A slot of a new span from the memory of large values of any partition, at any cost: the ends of these can fill the
+    /// first page of a class that holds no item itself.
     #[cold]
-    fn evict_for_span(&mut self, class: usize, bin: usize, now: Now) -> Option<ItemId> {
-        for donor in (1..self.classes.len()).rev() {
-            // By the fixed rules only chunks of the class itself are of use to it.
-            while (self.is_elastic() || self.shared.chunks.counts(class) != (0, 0)) && self.evict_from(donor, now) {
-                while self.shared.chunks.release_free(class, 1) {}
-                if let Some(id) = self.allocate_span(class, bin).or_else(|| self.first_span(class, bin)) {
-                    return Some(id);
-                }
+    fn evict_for_span(&mut self, class: usize, bin: usize, now: Now, peers: Peers<'_>) -> Option<ItemId> {
+        let evict_elsewhere =
+            |peer: &CachePadded<Mutex<Partition>>| peer.try_lock().is_some_and(|mut peer| peer.evict_for(class, now));
+        while self.evict_for(class, now) || peers.iter().any(evict_elsewhere) {
+            while self.shared.chunks.release_free(class, 1) {}
+            if let Some(id) = self.allocate_span(class, bin).or_else(|| self.first_span(class, bin)) {
+                return Some(id);
             }
         }
         None
+    }
+
+    /// Evicts an item of the largest class there is, if the memory of large values can become that of `class`: by the fixed
+    /// rules only chunks of the class itself are of use to it.
+    fn evict_for(&mut self, class: usize, now: Now) -> bool {
+        let is_of_use = self.is_elastic() || self.shared.chunks.counts(class) != (0, 0);
+        is_of_use && (1..self.classes.len()).rev().any(|donor| self.evict_from(donor, now))
     }
 
     /// A slot of a new span for items of a bin, if `take` gets so many bytes for it, and a further span can be named.
@@ -267,10 +273,14 @@ impl Partition {
         });
     }
 
-    /// Frees up to `bytes` of page budget for a class at any cost: a span of the class, or spans of another class with
-    /// the pages that go with them. False when there is none here. The class may need more than one, if it gave pages
+    /// Frees up to `bytes` of page budget for a class at any cost: the span being emptied, a span of the class, or spans
+    /// of another class with the pages that go with them. False when there is none here. The class may need more than one, if it gave pages
     /// away itself before.
     fn free_span(&mut self, class: usize, bytes: usize, now: Now) -> bool {
+        // What is half emptied holds least, and may be all that the class has.
+        if self.finish_emptying(now) {
+            return true;
+        }
         if let Some(freed) = self.drop_emptiest(class, now) {
             self.shared.budget.give_back(class, freed);
             return true;

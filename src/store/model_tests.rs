@@ -451,6 +451,19 @@ fn a_tiny_store_that_may_not_evict_agrees_with_the_model() {
 }
 
 #[test]
+fn small_values_in_two_tiny_partitions_agree_with_the_model() {
+    let config = |seed| Config { partitions: 2, ..tiny(seed) };
+    check("small, tiny, two partitions", &[31, 32], 200_000, |seed| world(config(seed), &[30, 200, 500, 900], 600));
+}
+
+#[test]
+fn values_of_all_sizes_in_two_tiny_partitions_agree_with_the_model() {
+    let config = |seed| Config { partitions: 2, ..tiny(seed) };
+    let sizes = &[30, 300, 900, 1500, 5000, 20_000];
+    check("all sizes, tiny, two partitions", &[41, 42], 150_000, |seed| world(config(seed), sizes, 200));
+}
+
+#[test]
 fn small_values_in_partitions_agree_with_the_model() {
     let config = |seed| Config { partitions: 4, ..one_page(seed) };
     check("small, four partitions", &[2, 4], 200_000, |seed| world(config(seed), &[30, 200, 1500, 4000], 2000));

@@ -382,21 +382,18 @@ impl Partition {
         Freed::NotYet
     }
 
-    /// Empties the rest of the span being emptied at once.
-    fn finish_emptying(&mut self, now: Now) {
+    /// Empties the rest of the span being emptied at once; whether there was one, and its memory is free.
+    pub(super) fn finish_emptying(&mut self, now: Now) -> bool {
         for _ in 0..STEPS_MAX {
             if self.rebalance.span == 0 {
-                return;
+                return false;
             }
-            self.empty_step(usize::MAX / WORK_FACTOR, now);
-        }
-        let span = self.rebalance.span;
-        if span != 0 {
-            self.rebalance.span = 0;
-            if self.empty_span(span, now) {
-                self.give_up(span);
+            if self.empty_step(usize::MAX / WORK_FACTOR, now) == Freed::Some {
+                return true;
             }
         }
+        let span = std::mem::take(&mut self.rebalance.span);
+        span != 0 && self.empty_span(span, now) && self.give_up(span) == Freed::Some
     }
 
     /// Gives up the memory of the span that has been emptied.

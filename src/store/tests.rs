@@ -243,6 +243,67 @@ fn a_set_gives_up_all_the_free_chunks_it_needs() {
     }
 }
 
+/// A partition with nothing in it asked the others for spans and for items of its class, but not for the large values whose
+/// ends filled the first page of that class: its first small value was refused though all of these could be evicted.
+#[test]
+fn a_partition_without_items_gets_memory_of_large_values_elsewhere() {
+    for (automove, partitions) in [(0, 2), (1, 2), (0, 4), (1, 4)] {
+        let (page_bytes, slab_chunk_max) = (4096, 1024);
+        let config = Config { memory_limit_bytes: 16 * page_bytes, page_bytes, slab_chunk_max, ..small(partitions) };
+        let store = Store::new(config, Arc::default());
+        store.tune(|tuning| tuning.automove = automove);
+        let key_in = |partition: usize, number: u32| {
+            let mut keys = (0..).map(|suffix| format!("{number}-{suffix}").into_bytes());
+            keys.find(|key| store.partition_number(store.hash(key)) == partition).expect("a key")
+        };
+        let small = [1; 200];
+        let class = usize::from(store.class_of(store.item_bytes(3, small.len(), 0)));
+        // An end of 200 bytes each, until these fill a page and the rest of the chunks all other memory.
+        for number in 0..64 {
+            set(&store, &key_in(0, number), &[2; 1024 + 200], 0, 0, now(100)).expect("stored");
+        }
+        let used = store.shared.budget.counts().used;
+        assert!(used[class] + 1024 > page_memory_bytes(page_bytes), "{used:?}");
+        let stored = set(&store, &key_in(1, 0), &small, 0, 0, now(100)).map(drop);
+        assert_eq!(stored, Ok(()), "automove {automove}, {partitions} partitions");
+    }
+}
+
+/// One partition had borrowed a span against another one of the class, which it had emptied but for a step; both were more than
+/// the class' page, and the span being emptied was nobody's to take: in the other partition a value was refused.
+#[test]
+fn a_span_that_another_partition_empties_can_be_had() {
+    let (page_bytes, slab_chunk_max) = (4096, 1024);
+    let config = Config {
+        memory_limit_bytes: 16 * page_bytes,
+        page_bytes,
+        slab_chunk_max,
+        slab_sizes: Some(vec![96, 400, 800]),
+        has_slab_reassign: false,
+        ..small(2)
+    };
+    let store = Store::new(config, Arc::default());
+    let set_in = |partition: usize, number: u32, length: usize| {
+        let mut keys = (0..).map(|suffix| format!("{number}-{suffix}").into_bytes());
+        let key = keys.find(|key| store.partition_number(store.hash(key)) == partition).expect("a key");
+        set(&store, &key, &vec![1; length], 0, 0, now(100)).map(drop)
+    };
+    // All memory is chunks of large values, whose ends have another class.
+    for number in 0..40 {
+        assert_eq!(set_in(number as usize % 2, number, 3 * 1024 + 200), Ok(()));
+    }
+    let class = usize::from(store.class_of(store.item_bytes(3, 400, 0)));
+    // The class' page goes to and fro, and is divided for the one size that is stored.
+    for (number, partition) in [(50, 1), (51, 0), (52, 1)] {
+        assert_eq!(set_in(partition, number, 400), Ok(()));
+    }
+    // This needs a larger slot.
+    assert_eq!(set_in(1, 53, 600), Ok(()));
+    let counts = store.shared.budget.counts();
+    assert!(counts.used[class] > counts.pages[class] * counts.page_memory_bytes(), "nothing is borrowed: {counts:?}");
+    assert_eq!(set_in(0, 54, 400), Ok(()));
+}
+
 /// Memory in chunks of large values was counted nowhere, and the allocator kept what it had once got: 121 MB were resident at
 /// `-m 64` when sizes changed between 16 KiB and 64 KiB.
 #[test]

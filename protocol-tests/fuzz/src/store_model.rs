@@ -312,9 +312,7 @@ impl Model {
             }
             Err(error) => {
                 assert_eq!(error, StoreError::NoMemory);
-                // Partitions share sixteen pages: one may have none of the class, while others hold them.
-                let is_roomy = self.config.page_bytes == PAGE_BYTES || self.config.partitions == 1;
-                let is_small = fit == Fit::Inline && value.len() < 1000 && is_roomy;
+                let is_small = fit == Fit::Inline && value.len() < 1000;
                 assert!(
                     !self.config.has_evictions || !is_small || self.has_pins || !self.held.is_empty(),
                     "{} bytes found no memory",
