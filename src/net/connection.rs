@@ -393,9 +393,19 @@ impl Connection {
         self.settle_read(total, progress, token, tools)
     }
 
-    /// Keeps what the session has left of a read, and says what comes next.
+    /// Keeps what the session has left of a read, and goes on with a large value that has begun rather now than in another
+    /// turn.
     #[inline(never)]
     fn settle_read(&mut self, total: usize, progress: Progress, token: usize, tools: &mut Tools) -> Step {
+        match self.keep_rest(total, progress, tools) {
+            Step::Wait if self.has_begun_large() => self.receive(token, tools),
+            step => step,
+        }
+    }
+
+    /// Keeps what the session has left of a read, and says what comes next.
+    #[inline(always)]
+    fn keep_rest(&mut self, total: usize, progress: Progress, tools: &mut Tools) -> Step {
         let input = &tools.read_buffer[..total];
         let is_kept = if progress.consumed == 0 {
             let kept = self.tail.len();
@@ -407,13 +417,8 @@ impl Connection {
             return Step::Abort(CloseReason::Error);
         }
         let step = self.conclude(progress, tools);
-        let is_large = self.session.is_receiving();
         // A buffer full of anything else says that the guess was wrong.
-        self.expects_large &= is_large || total < LARGE_HEAD_BYTES;
-        if is_large && step == Step::Wait && self.is_readable && self.tail.is_empty() {
-            // A large value has begun: go on with it rather than in another turn.
-            return self.receive(token, tools);
-        }
+        self.expects_large &= self.session.is_receiving() || total < LARGE_HEAD_BYTES;
         step
     }
 

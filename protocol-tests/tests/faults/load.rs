@@ -3,6 +3,7 @@
 //! What is fair is counted in requests, not in seconds: a daemon that stands still finds all requests at once when it goes
 //! on, and its counters say whom it served first.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -39,6 +40,40 @@ fn a_long_pipeline_keeps_nobody_waiting() {
         assert!(answered <= 10 * REQUESTS_PER_TURN, "{answered} requests before the other one, of {request:?}");
         busy.reset();
     }
+}
+
+/// Each large value was received by a call inside the one that had received the value before it, as long as there was input:
+/// nobody else had a turn, and a client that went on sending had the worker's stack used up and the process ended.
+#[test]
+fn large_values_in_a_row_keep_nobody_waiting() {
+    let Some(daemon) = start("-t 1 -m 64 -o slab_chunk_max=4") else { return };
+    let mut other = Client::new(&daemon);
+    let mut busy = Client::new(&daemon);
+    busy.ask(b"mn\r\n", "MN\r\n");
+    let request = [&b"set key 0 0 4200 noreply\r\n"[..], &[b'v'; 4200], b"\r\n"].concat();
+    let pipeline = request.repeat(2000);
+    // The sockets' buffers grow with what goes through them.
+    for _ in 0..10 {
+        busy.stream.write_all(&pipeline).unwrap();
+        busy.ask(b"mn\r\n", "MN\r\n");
+    }
+    let before = other.stat("cmd_set") as usize;
+    let mut queued = 0;
+    while_it_stands(&daemon, || {
+        queued = busy.push(&pipeline);
+        other.push(b"stats\r\n");
+    });
+    let stats = other.until("\r\nEND\r\n");
+    let number = |line: &str| line.strip_prefix("STAT cmd_set ")?.parse::<usize>().ok();
+    let stored = stats.lines().find_map(number).unwrap_or(0) - before;
+    println!("{stored} of {} values were stored before the other request", queued / request.len());
+    assert!(queued > 8 * VALUE_BYTES_PER_TURN, "only {queued} bytes are queued");
+    // The first turn is a read of commands, at most; then both were found by one poll.
+    assert!(stored * request.len() <= 2 * VALUE_BYTES_PER_TURN, "{stored} values before the other request");
+    busy.stream.set_nonblocking(false).unwrap();
+    busy.stream.write_all(&pipeline[queued..]).unwrap();
+    busy.ask(b"mn\r\n", "MN\r\n");
+    assert!(other.has("key"));
 }
 
 /// Sixteen pipelines on one worker: at any time none of them got three times as much as another.
@@ -221,3 +256,6 @@ fn a_herd_without_order_recaches_once_in_a_time() {
 
 /// The default of `-R`.
 const REQUESTS_PER_TURN: usize = 20;
+
+/// Bytes of large values that a connection reads in a turn.
+const VALUE_BYTES_PER_TURN: usize = 256 * 1024;

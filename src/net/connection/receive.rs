@@ -1,4 +1,5 @@
-//! A large value on its way in: read to where it belongs, in a bounded number of bytes per turn.
+//! Large values of a connection: read straight to where they belong, a bounded number of bytes in a turn, however many values
+//! these are. What a value's beginning comes to, and what is behind it, is the session's business as ever.
 
 use std::io::IoSliceMut;
 
@@ -8,7 +9,14 @@ use crate::command::CloseReason;
 use crate::net::tools::Tools;
 
 impl Connection {
-    /// Reads a large value to where it belongs, and what comes behind it to the worker's buffer.
+    /// Whether a large value has begun of which there may be more to read.
+    #[inline]
+    pub(super) fn has_begun_large(&self) -> bool {
+        self.is_readable && self.tail.is_empty() && self.session.is_receiving()
+    }
+
+    /// Reads a large value to where it belongs, and what comes behind it to the worker's buffer; so on with further ones, as
+    /// far as a turn goes.
     #[inline(never)]
     pub(super) fn receive(&mut self, token: usize, tools: &mut Tools) -> Step {
         let mut budget = RECEIVED_BYTES_MAX;
@@ -26,11 +34,15 @@ impl Connection {
                     let received = count.min(wanted);
                     self.session.received(received);
                     self.held.note_moved(received);
-                    budget -= received;
+                    budget = budget.saturating_sub(count);
                     if count > received {
                         self.expects_large = true;
                         self.last_command = tools.now.seconds;
-                        return self.process_read(count - received, token, tools);
+                        let progress = self.process(Some(count - received), token, tools);
+                        match self.keep_rest(count - received, progress, tools) {
+                            Step::Wait if self.has_begun_large() => {}
+                            step => return step,
+                        }
                     }
                 }
                 Read::Nothing => break,
