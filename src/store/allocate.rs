@@ -75,7 +75,7 @@ impl Partition {
                     }
                 }
             }
-            if let Some(id) = self.first_span(class, bin).or_else(|| self.evict_for_span(class, bin, now, peers)) {
+            if let Some(id) = self.evict_for_span(class, bin, now, peers) {
                 return Some(id);
             }
         }
@@ -104,19 +104,21 @@ impl Partition {
         self.new_span(class, bin, |partition, bytes| partition.shared.budget.take_first(class, bytes))
     }
 
-    /// A slot of a new span from the memory of large values of any partition, at any cost: the ends of these can fill the
-    /// first page of a class that holds no item itself.
+    /// A slot of a new span, at last within the first page of its class, from the memory of large values of any partition at
+    /// any cost: the ends of these, which may be free by now, can fill the first page of a class that holds no item itself.
     #[cold]
     fn evict_for_span(&mut self, class: usize, bin: usize, now: Now, peers: Peers<'_>) -> Option<ItemId> {
         let evict_elsewhere =
             |peer: &CachePadded<Mutex<Partition>>| peer.try_lock().is_some_and(|mut peer| peer.evict_for(class, now));
-        while self.evict_for(class, now) || peers.iter().any(evict_elsewhere) {
+        loop {
             while self.shared.chunks.release_free(class, 1) {}
             if let Some(id) = self.allocate_span(class, bin).or_else(|| self.first_span(class, bin)) {
                 return Some(id);
             }
+            if !self.evict_for(class, now) && !peers.iter().any(evict_elsewhere) {
+                return None;
+            }
         }
-        None
     }
 
     /// Evicts an item of the largest class there is, if the memory of large values can become that of `class`: by the fixed

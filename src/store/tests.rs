@@ -252,19 +252,16 @@ fn a_partition_without_items_gets_memory_of_large_values_elsewhere() {
         let config = Config { memory_limit_bytes: 16 * page_bytes, page_bytes, slab_chunk_max, ..small(partitions) };
         let store = Store::new(config, Arc::default());
         store.tune(|tuning| tuning.automove = automove);
-        let key_in = |partition: usize, number: u32| {
-            let mut keys = (0..).map(|suffix| format!("{number}-{suffix}").into_bytes());
-            keys.find(|key| store.partition_number(store.hash(key)) == partition).expect("a key")
-        };
         let small = [1; 200];
         let class = usize::from(store.class_of(store.item_bytes(3, small.len(), 0)));
         // An end of 200 bytes each, until these fill a page and the rest of the chunks all other memory.
-        for number in 0..64 {
-            set(&store, &key_in(0, number), &[2; 1024 + 200], 0, 0, now(100)).expect("stored");
+        for key in keys_of(&store, 0, "large").take(64) {
+            set(&store, &key, &[2; 1024 + 200], 0, 0, now(100)).expect("stored");
         }
         let used = store.shared.budget.counts().used;
         assert!(used[class] + 1024 > page_memory_bytes(page_bytes), "{used:?}");
-        let stored = set(&store, &key_in(1, 0), &small, 0, 0, now(100)).map(drop);
+        let key = keys_of(&store, 1, "").next().expect("a key");
+        let stored = set(&store, &key, &small, 0, 0, now(100)).map(drop);
         assert_eq!(stored, Ok(()), "automove {automove}, {partitions} partitions");
     }
 }
@@ -283,14 +280,13 @@ fn a_span_that_another_partition_empties_can_be_had() {
         ..small(2)
     };
     let store = Store::new(config, Arc::default());
-    let set_in = |partition: usize, number: u32, length: usize| {
-        let mut keys = (0..).map(|suffix| format!("{number}-{suffix}").into_bytes());
-        let key = keys.find(|key| store.partition_number(store.hash(key)) == partition).expect("a key");
+    let set_in = |partition: usize, number: usize, length: usize| {
+        let key = keys_of(&store, partition, "").nth(number).expect("a key");
         set(&store, &key, &vec![1; length], 0, 0, now(100)).map(drop)
     };
     // All memory is chunks of large values, whose ends have another class.
     for number in 0..40 {
-        assert_eq!(set_in(number as usize % 2, number, 3 * 1024 + 200), Ok(()));
+        assert_eq!(set_in(number % 2, number, 3 * 1024 + 200), Ok(()));
     }
     let class = usize::from(store.class_of(store.item_bytes(3, 400, 0)));
     // The class' page goes to and fro, and is divided for the one size that is stored.
@@ -302,6 +298,25 @@ fn a_span_that_another_partition_empties_can_be_had() {
     let counts = store.shared.budget.counts();
     assert!(counts.used[class] > counts.pages[class] * counts.page_memory_bytes(), "nothing is borrowed: {counts:?}");
     assert_eq!(set_in(0, 54, 400), Ok(()));
+}
+
+/// The end of a large value kept its class' only page from a span when it was free as well: it was given up only when free
+/// chunks made a whole span, or behind an eviction, and there was nothing left to evict.
+#[test]
+fn the_end_of_a_large_value_that_is_gone_makes_room() {
+    let (page_bytes, slab_chunk_max) = (4096, 1024);
+    let slab_sizes = Some(vec![96, 400, 800]);
+    let config = Config { memory_limit_bytes: 16 * page_bytes, page_bytes, slab_chunk_max, slab_sizes, ..small(1) };
+    let store = Store::new(config, Arc::default());
+    for number in 0_u32..40 {
+        set(&store, &number.to_le_bytes(), &[1; 3 * 1024 + 200], 0, 0, now(100)).expect("stored");
+    }
+    store.tune(|tuning| tuning.automove = 0);
+    set(&store, b"end", &[1; 1024 + 600], 0, 0, now(100)).expect("stored");
+    store.flush(None, now(100));
+    let class = usize::from(store.class_of(store.item_bytes(5, 500, 0)));
+    assert_eq!((store.snapshot().curr_items, store.shared.chunks.counts(class)), (0, (0, 1)));
+    assert_eq!(set(&store, b"small", &[1; 500], 0, 0, now(100)).map(drop), Ok(()));
 }
 
 /// Memory in chunks of large values was counted nowhere, and the allocator kept what it had once got: 121 MB were resident at
