@@ -3,7 +3,8 @@
 //! A large value is charged to its slab class as memcached charges it, one chunk of the class' size, or a row of
 //! largest-class chunks and a fitting last one. Each chunk is an allocation of its own, so a page of such a class is an
 //! account: which chunks belong to a page is a label, and a page can go as soon as that many chunks are free, wherever
-//! they are; the live ones of the page get the labels of the freed ones and are counted as rescued.
+//! they are; the live ones of the page get the labels of the freed ones and are counted as rescued. While memory is not full
+//! a page can go even without: its chunks get the label of a new one.
 //!
 //! Chunks are mappings of their own, so that what they held is the system's again when sizes change: an allocator keeps it.
 //! Small ones, though, would need too many mappings where memory is large; they come from the allocator (see [`mapped_from`]).
@@ -290,6 +291,21 @@ impl ChunkPool {
         }
         Some(rescued)
     }
+
+    /// Puts what is on the oldest page of a class on a new one, which the class has got for it; returns how many live chunks
+    /// that are. Since pages are labels, nothing is copied.
+    pub fn renew_page(&self, class: usize) -> usize {
+        let chunks = &mut self.state.lock()[class];
+        let Some(oldest) = chunks.pages.iter().position(|&members| members > 0) else { return 0 };
+        // The new one is the last; those behind the oldest move up.
+        chunks.pages[oldest..].rotate_left(1);
+        let (oldest, newest) = (oldest as u32, chunks.pages.len() as u32 - 1);
+        for (_, label) in chunks.labels.iter_mut().filter(|(_, label)| **label >= oldest) {
+            *label = if *label == oldest { newest } else { *label - 1 };
+        }
+        let free = chunks.free.iter().filter(|(id, _)| chunks.labels.get(*id as usize) == Some(&newest)).count();
+        chunks.pages[newest as usize] - free
+    }
 }
 
 /// Chunks of a large value; see [`ChunkPool::plan`].
@@ -329,6 +345,20 @@ mod tests {
         drop(taken);
         assert_eq!(pool.release_page(23, 64), Some(0));
         assert_eq!(pool.budget.counts().used[23], 0);
+    }
+
+    #[test]
+    fn what_is_live_on_a_page_is_on_its_successor() {
+        let pool = pool(2);
+        assert_eq!(pool.renew_page(23), 0);
+        let mut taken: Vec<_> = std::iter::from_fn(|| pool.take(23)).take(100).collect();
+        drop(taken.drain(..4));
+        assert_eq!((pool.renew_page(23), pool.renew_page(23), pool.renew_page(23)), (60, 36, 60));
+        assert_eq!(pool.counts(23), (96, 4));
+        drop(taken.drain(..36));
+        // The second page, which is the oldest by now, goes with four of the other's free chunks, and its own stay.
+        assert_eq!(pool.release_page(23, 36), Some(36));
+        assert_eq!(pool.state.lock()[23].pages.iter().sum::<usize>(), 64);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! steps.
 //!
 //! A page is an amount (see [`budget`](super::slab::budget)): a class gives one up by using one page less. Memory of
-//! large values is given up by freeing chunks, memory of small items by emptying spans, the emptiest and oldest first,
-//! item by item into other slots.
+//! large values is given up by freeing chunks, or while memory is not full by using another page, memory of small items by
+//! emptying spans, the emptiest and oldest first, item by item into other slots.
 
 use crate::base::time::Now;
 use crate::stats::events::class as event_class;
@@ -216,7 +216,7 @@ impl Store {
         if let Some((partition, span)) = job.span {
             return self.evacuate_step(job, mover, partition, span, now);
         }
-        if self.free_chunks(job, mover, excess) {
+        if self.free_chunks(job, mover, excess) || self.renew_chunks(job, mover) {
             return Step::More;
         }
         if let Some(partition) = self.next_partition(job) {
@@ -270,6 +270,17 @@ impl Store {
             }
             None => false,
         }
+    }
+
+    /// Keeps the chunks of large values that are on a page which an operator wants, on a new page, while there is memory for
+    /// one: as in memcached nothing is evicted then.
+    fn renew_chunks(&self, job: &Job, mover: &mut Mover) -> bool {
+        let chunks = &self.shared.chunks;
+        let is_renewed = job.is_manual && chunks.counts(job.source).0 > 0 && self.shared.budget.add_page(job.source);
+        if is_renewed {
+            mover.chunk_rescues += chunks.renew_page(job.source) as u64;
+        }
+        is_renewed
     }
 
     /// Once a second: the policy, and pages above the limit.

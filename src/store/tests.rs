@@ -462,6 +462,39 @@ fn a_full_class_of_chunks_gives_a_page_up() {
     }
 }
 
+/// For a page of chunks that an operator wanted the items that were touched longest ago were evicted, though memory was not full.
+/// Mostly these were the very ones on that page, the oldest, and nothing was there to be kept.
+#[test]
+fn what_is_on_a_page_of_chunks_that_goes_is_kept_while_there_is_memory() {
+    let config = Config { memory_limit_bytes: 12 << 20, slab_chunk_max: 4096, ..small_lru(1) };
+    let store = Store::new(config, Arc::default());
+    let value = |number: u32| vec![number as u8; 2 * 4096];
+    // Ten pages, of which the last is half full.
+    let count: u32 = 9 * 128 + 64;
+    for number in 0..count {
+        set(&store, &number.to_le_bytes(), &value(number), 0, 0, now(100)).expect("stored");
+    }
+    let class = store.class_largest();
+    let move_page = |number: u64| {
+        assert_eq!(store.reassign(i32::from(class), 0, now(100)), Reassign::Running);
+        while store.snapshot().is_reassigning {
+            let _ = store.maintain(0, 1, now(100));
+        }
+        let snapshot = store.snapshot();
+        assert_eq!(snapshot.counters.slabs_moved, number);
+        let evicted: u64 = snapshot.classes.iter().map(|class| class.counters.evicted).sum();
+        let pages = store.shared.budget.counts().pages[usize::from(class)];
+        (pages, snapshot.pool_pages, snapshot.counters.reassign_chunk_rescues, evicted)
+    };
+    assert_eq!([move_page(1), move_page(2)], [(10, 1, 256, 0), (10, 2, 512, 0)]);
+    // Now all pages are somewhere: what the class has more than nine pages is evicted, and a third page holds others.
+    assert_eq!(move_page(3), (9, 3, 640, 64));
+    for number in 0..count {
+        let found = get(&store, &number.to_le_bytes(), now(100)).map(|(found, ..)| found);
+        assert_eq!(found, (number >= 64).then(|| value(number)), "{number}");
+    }
+}
+
 /// The keys `PREFIX0`, `PREFIX1`... of one partition.
 fn keys_of(store: &Store, partition: usize, prefix: &str) -> impl Iterator<Item = Vec<u8>> {
     let keys = (0..).map(move |number: u32| format!("{prefix}{number}").into_bytes());

@@ -494,6 +494,14 @@ impl Budget {
         state.trim(0);
     }
 
+    /// Gives a class a further page, for what is on one that it is to give up; false when memory is full.
+    pub fn add_page(&self, class: usize) -> bool {
+        let state = &mut *self.state.lock();
+        let has_room = !state.is_full();
+        state.pages[class] += usize::from(has_room);
+        has_room
+    }
+
     /// Moves a free page from a class to another (0 is the pool, or the system while the limit is exceeded). False when
     /// the source still uses it.
     pub fn move_page(&self, source: usize, target: usize) -> bool {
