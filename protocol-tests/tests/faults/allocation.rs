@@ -15,7 +15,7 @@ use crate::{Client, set};
 /// take turns to use: each later one was closed.
 #[test]
 fn an_allocation_that_fails_costs_one_connection_at_most() {
-    let Some(faulty) = Faulty::start() else { return };
+    let Some(faulty) = Plan::new().and_then(Faulty::start) else { return };
     let mut other = Client::new(&faulty.daemon);
     // Enough prefixes for a list of many kilobytes, enough keys for dumps.
     other.ask(b"stats detail on\r\n", "OK\r\n");
@@ -116,9 +116,13 @@ struct Faulty {
 }
 
 impl Faulty {
-    /// `None` where there is no compiler, or not this C library.
-    fn start() -> Option<Faulty> {
-        let mut plan = Plan::new()?;
+    /// A daemon with one worker. `None` where there is no compiler, or not this C library.
+    fn start(plan: Plan) -> Option<Faulty> {
+        Faulty::start_failing(plan, 0, 0, 0)
+    }
+
+    /// The same, and the allocation of this number and size fails from the beginning.
+    fn start_failing(mut plan: Plan, number: i64, bytes_min: i64, bytes_max: i64) -> Option<Faulty> {
         let library = plan.folder.join("failing_malloc.so");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/failing_malloc.c");
         let compiled = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).output();
@@ -127,15 +131,23 @@ impl Faulty {
             return None;
         }
         let orders = plan.folder.join("orders");
-        fs::write(&orders, [0; 4096]).unwrap();
+        let mut memory = [number, bytes_min, 0, bytes_max].map(i64::to_ne_bytes).concat();
+        memory.resize(4096, 0);
+        fs::write(&orders, memory).unwrap();
         plan.command.env("LD_PRELOAD", &library).env("FAILING_MALLOC", &orders);
-        let daemon = plan.options("-l 127.0.0.1 -p {port} -t 1 -m 64").start();
+        let daemon = plan.options("-p {port} -t 1 -m 64").start();
         Some(Faulty { daemon, orders })
     }
 
     /// Fails the allocation of this number from now on.
     fn fail(&self, number: i64) {
-        self.write(8, BYTES_MIN);
+        self.fail_between(number, BYTES_MIN, 0);
+    }
+
+    /// The same, of those of at least and at most so many bytes; 0 is no bound.
+    fn fail_between(&self, number: i64, bytes_min: i64, bytes_max: i64) {
+        self.write(8, bytes_min);
+        self.write(24, bytes_max);
         self.write(0, number);
     }
 

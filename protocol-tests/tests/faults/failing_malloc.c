@@ -4,6 +4,7 @@
  *     offset 0: int64, the n; it is counted down, and at 0 nothing fails
  *     offset 8: int64, the least number of bytes
  *     offset 16: int64, how many were failed so far
+ *     offset 24: int64, the greatest number of bytes, 0 is any
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -33,6 +34,8 @@ __attribute__((constructor)) static void begin(void) {
 
 static int fails(size_t bytes) {
     if (!orders || __atomic_load_n(&orders[0], __ATOMIC_RELAXED) <= 0 || (int64_t)bytes < orders[1])
+        return 0;
+    if (orders[3] && (int64_t)bytes > orders[3])
         return 0;
     if (__atomic_sub_fetch(&orders[0], 1, __ATOMIC_RELAXED) != 0)
         return 0;
