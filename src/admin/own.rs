@@ -154,7 +154,7 @@ own! {
     slabstash_authentications_total Counter "Attempts to authenticate."
         |samples, facts| samples.one(facts.general.number("auth_cmds"));
     slabstash_authentication_failures_total Counter "Failed attempts to authenticate, by cause."
-        |samples, facts| for cause in ["credentials", "malformed", "mechanism", "busy", "command"] {
+        |samples, facts| for cause in ["credentials", "malformed", "mechanism", "busy", "memory", "command"] {
             if let Some(count) = facts.general.number(&format!("auth_failed_{cause}")) {
                 samples.add(&[("cause", cause)], count);
             }

@@ -72,6 +72,8 @@ worker_counters! {
     auth_failed_mechanism,
     /// Logins refused because too many passwords waited to be verified.
     auth_failed_busy,
+    /// Logins refused because the system gave no memory to verify a password.
+    auth_failed_memory,
     /// Commands before the login.
     auth_failed_command,
     /// Connections closed by idle_timeout.

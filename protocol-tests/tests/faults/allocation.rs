@@ -74,6 +74,35 @@ fn an_allocation_that_fails_costs_one_connection_at_most() {
     assert!(faulty.failures() > 20, "only {} allocations were failed", faulty.failures());
 }
 
+/// The memory of a hash, up to 64 MiB, was asked for without care, and a refusal ended the process.
+#[test]
+fn a_login_without_memory_for_its_hash_is_refused() {
+    let Some(plan) = Plan::new() else { return };
+    let users = "u:$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$4mqQiyq0VpIzuZmp+8eSF3YJ7Av58TkEJ4LIdOVsAc4\n";
+    let Some(faulty) = Faulty::start(plan.file("users", users).options("-Y {folder}/users")) else { return };
+    // Once the worker serves, it has what it begins with.
+    Client::new(&faulty.daemon).ask(b"get key\r\n", "CLIENT_ERROR unauthenticated\r\n");
+    let login = b"set x 0 0 8\r\nu secret\r\n";
+    for number in 1..=20 {
+        let mut client = Client::new(&faulty.daemon);
+        faulty.fail(number);
+        client.push(login);
+        let answer = client.try_until("\r\n").unwrap_or_else(|_| panic!("closed: {}", faulty.daemon.errors()));
+        let has_failed = faulty.has_failed();
+        if answer == "STORED\r\n" {
+            break;
+        }
+        // As with a wrong password: why, is nobody's business but the operator's.
+        assert!(has_failed && answer == "CLIENT_ERROR authentication failure\r\n", "{answer}");
+    }
+    let mut client = Client::new(&faulty.daemon);
+    client.ask(login, "STORED\r\n");
+    assert!(client.stat("auth_failed_memory") > 0);
+    assert_eq!(client.stat("auth_failed_credentials"), 0);
+    let errors = faulty.daemon.errors();
+    assert!(errors.contains("failed: no memory to verify the password\n"), "{errors}");
+}
+
 /// Whether the end of an answer, or an error, comes before the connection is closed.
 fn is_answered(client: &mut Client, end: &str) -> bool {
     let mut answer = String::new();

@@ -10,6 +10,8 @@
 //! once. The key is random and lives as long as the list, so a changed file forgets everything. A claim that is wrong
 //! costs the same number of hashes whether the user exists or not.
 
+use std::collections::TryReserveError;
+
 use ring::hmac;
 use subtle::{Choice, ConstantTimeEq};
 
@@ -168,11 +170,12 @@ impl Accounts {
         is_accepted
     }
 
-    /// Checks a claim against the hashes: tens of milliseconds for each.
-    pub fn verify(&self, claim: &Claim) -> bool {
+    /// Checks a claim against the hashes: tens of milliseconds for each. The error is that there is no memory for one, be it
+    /// the user's or not.
+    pub fn verify(&self, claim: &Claim) -> Result<bool, TryReserveError> {
         // Another connection may have had the same verified in the meantime.
         if self.check(claim) == Check::Accepted {
-            return true;
+            return Ok(true);
         }
         let candidates: Vec<_> = claim.users().map(Candidate::new).collect();
         let is_theirs = |entry: &&Hashed| candidates.iter().any(|candidate| candidate.equals(&entry.user).into());
@@ -181,18 +184,20 @@ impl Accounts {
         for number in 0..self.hashes_per_user.max(theirs.len()) {
             match theirs.get(number) {
                 Some(entry) => {
-                    if entry.hash.verify(&claim.password) {
+                    if entry.hash.verify(&claim.password)? {
                         *entry.remembered.lock() = Some(self.digest(claim));
-                        return true;
+                        return Ok(true);
                     }
                 }
                 // For the time it takes.
                 None => {
-                    let _ = costliest.map(|entry| std::hint::black_box(entry.hash.verify(&claim.password)));
+                    if let Some(entry) = costliest {
+                        std::hint::black_box(entry.hash.verify(&claim.password)?);
+                    }
                 }
             }
         }
-        false
+        Ok(false)
     }
 
     /// CRAM-MD5: whether `digest` was made of `challenge` by somebody who knows the password of one of `users`. Hashed

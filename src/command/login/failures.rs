@@ -18,6 +18,8 @@ pub enum Cause {
     Mechanism,
     /// Too many passwords wait to be verified.
     Busy,
+    /// The system gave no memory to verify a password.
+    Memory,
     /// Something else than a login was asked for first.
     Command,
 }
@@ -30,6 +32,7 @@ impl Cause {
             Cause::Malformed => "malformed login",
             Cause::Mechanism => "unknown mechanism",
             Cause::Busy => "too many logins at once",
+            Cause::Memory => "no memory to verify the password",
             Cause::Command => "a command before the login",
         }
     }
@@ -43,6 +46,7 @@ pub fn note(cause: Cause, context: &mut Context<'_>) {
         Cause::Malformed => &counters.auth_failed_malformed,
         Cause::Mechanism => &counters.auth_failed_mechanism,
         Cause::Busy => &counters.auth_failed_busy,
+        Cause::Memory => &counters.auth_failed_memory,
         Cause::Command => &counters.auth_failed_command,
     };
     counter.add(1);

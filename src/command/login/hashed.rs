@@ -8,8 +8,10 @@
 //! ```
 //! The bounds hold for what stands in a file, so that no entry can take the daemon's memory or its verifier for long.
 
+use std::collections::TryReserveError;
+
 use argon2::password_hash::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use subtle::ConstantTimeEq;
 
 /// What a hashed entry begins with; passwords in plain may not.
@@ -63,13 +65,18 @@ impl Hash {
         self.argon2.params().m_cost() * self.argon2.params().t_cost()
     }
 
-    /// Whether it is the hash of this password: tens of milliseconds, and `m` KiB of memory meanwhile.
-    pub fn verify(&self, password: &[u8]) -> bool {
+    /// Whether it is the hash of this password: tens of milliseconds, and `m` KiB of memory meanwhile. The error is that
+    /// the system refuses those.
+    pub fn verify(&self, password: &[u8]) -> Result<bool, TryReserveError> {
+        let mut blocks = Vec::new();
+        let count = self.argon2.params().block_count();
+        blocks.try_reserve_exact(count)?;
+        blocks.resize(count, Block::new());
         let mut output = vec![0; self.output.len()];
-        match self.argon2.hash_password_into(password, &self.salt, &mut output) {
-            Ok(()) => output.ct_eq(&self.output).into(),
+        match self.argon2.hash_password_into_with_memory(password, &self.salt, &mut output, &mut blocks) {
+            Ok(()) => Ok(output.ct_eq(&self.output).into()),
             // A password of 4 GiB or more.
-            Err(_) => false,
+            Err(_) => Ok(false),
         }
     }
 }
@@ -91,9 +98,9 @@ mod tests {
         for (text, cost) in [(ONE_LANE, 64), (TWO_LANES, 512)] {
             let hash = Hash::parse(text.as_bytes()).expect("a good hash");
             assert_eq!(hash.cost(), cost);
-            assert!(hash.verify(b"secret"));
+            assert_eq!(hash.verify(b"secret"), Ok(true));
             for password in [&b""[..], b"secre", b"secret ", b"Secret", text.as_bytes()] {
-                assert!(!hash.verify(password), "{password:?}");
+                assert_eq!(hash.verify(password), Ok(false), "{password:?}");
             }
         }
     }
@@ -128,7 +135,7 @@ mod tests {
         for end in 0..ONE_LANE.len() {
             // A hash cut short may still be one, but not this one.
             let cut = Hash::parse(&ONE_LANE.as_bytes()[..end]);
-            assert!(!cut.is_ok_and(|hash| hash.verify(b"secret")));
+            assert!(!cut.is_ok_and(|hash| hash.verify(b"secret") == Ok(true)));
         }
     }
 

@@ -160,6 +160,7 @@ impl Ticket {
         match self.0.load(Ordering::Acquire) {
             WAITING => None,
             ACCEPTED => Some(Ok(())),
+            NO_MEMORY => Some(Err(Cause::Memory)),
             _ => Some(Err(Cause::Credentials)),
         }
     }
@@ -177,8 +178,13 @@ pub struct Verification {
 impl Verification {
     /// Answers, if anybody still waits for it: tens of milliseconds.
     pub fn run(self) {
-        if Arc::strong_count(&self.answer) > 1 && self.accounts.verify(&self.claim) {
-            self.answer.store(ACCEPTED, Ordering::Release);
+        if Arc::strong_count(&self.answer) > 1 {
+            let answer = match self.accounts.verify(&self.claim) {
+                Ok(true) => ACCEPTED,
+                Ok(false) => REFUSED,
+                Err(_) => NO_MEMORY,
+            };
+            self.answer.store(answer, Ordering::Release);
         }
     }
 }
@@ -194,6 +200,7 @@ impl Drop for Verification {
 const WAITING: u8 = 0;
 const ACCEPTED: u8 = 1;
 const REFUSED: u8 = 2;
+const NO_MEMORY: u8 = 3;
 
 #[cfg(all(test, feature = "loom"))]
 mod models {

@@ -392,5 +392,7 @@ statistics! {
         |facts| facts.workers.auth_failed_mechanism;
     auth_failed_busy Count Logins "Logins refused because too many passwords waited to be verified."
         |facts| facts.workers.auth_failed_busy;
+    auth_failed_memory Count Logins "Logins refused because the system gave no memory to verify a password."
+        |facts| facts.workers.auth_failed_memory;
     auth_failed_command Count Logins "Commands before the login." |facts| facts.workers.auth_failed_command;
 }
