@@ -107,7 +107,10 @@ impl Output {
     fn add_boundary(&mut self) {
         let position = self.pending();
         if let Some(boundaries) = &mut self.boundaries {
-            boundaries.push(position);
+            match boundaries.try_reserve(1) {
+                Ok(()) => boundaries.push(position),
+                Err(_) => self.is_torn = true,
+            }
         }
     }
 
@@ -164,6 +167,10 @@ impl Output {
 
     fn push_large(&mut self, large: &LargeValue) {
         for (chunk, length) in large.parts() {
+            if self.inserts.try_reserve(1).is_err() {
+                self.is_torn = true;
+                return;
+            }
             self.inserts.push_back(Insert { at: self.bytes.len(), chunk: Arc::clone(chunk), start: 0, length });
             self.insert_bytes += length;
         }

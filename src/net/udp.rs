@@ -11,7 +11,8 @@
 //! Nobody knows who really sent a datagram, so a reply may go to a victim of the sender. All that is sent for a request is
 //! therefore at most `udp_reply_factor` times as long as the request, headers included, those of the network counted once
 //! for the request and once for each datagram of the reply. A longer reply is not sent; the text protocol says so
-//! instead. Clients on loopback addresses, which no network forges, get replies of any length, as from memcached.
+//! instead. Clients on loopback addresses, which no network forges, get replies of any length, as from memcached. A reply for
+//! which the system gives no memory is not sent either, and the text protocol says so.
 //!
 //! Each request in the datagram has its response, and so has each key of a multiget, the last one's with `END`. As in
 //! memcached every response is a group of datagrams that is numbered anew, so that a client knows the end of a multiget
@@ -29,6 +30,7 @@ use mio::{Interest, Registry, Token};
 use crate::base::sync::Arc;
 use crate::command::service::{Context, ProtocolChoice, Wake};
 use crate::command::{Next, Output, Session};
+use crate::protocol::text::reply::NO_MEMORY_WRITING;
 use crate::stats::connections::{ConnectionEntry, ConnectionState};
 
 use super::tools::Tools;
@@ -109,17 +111,20 @@ impl Endpoint {
             scratch: &mut tools.scratch,
         };
         let mut session = Session::new(self.protocol);
-        converse(&mut session, payload, &mut self.output, &mut self.reply, &mut context);
-        if let Some(bytes_max) = reply_bytes_max(length, client, self.reply_factor)
-            && self.reply.sent_bytes() > bytes_max
-        {
+        let result = converse(&mut session, payload, &mut self.output, &mut self.reply, &mut context);
+        let bytes_max = reply_bytes_max(length, client, self.reply_factor).unwrap_or(usize::MAX);
+        let refusal = match result {
+            Err(NoMemory) => Some(NO_MEMORY_WRITING),
+            Ok(()) => (self.reply.sent_bytes() > bytes_max).then_some(TOO_LONG),
+        };
+        if let Some(line) = refusal {
             let is_text = payload.first() != Some(&BINARY_REQUEST);
-            self.reply.refuse(is_text, bytes_max);
+            self.reply.refuse(line, is_text, bytes_max);
         }
         let sent = self.send(id, client);
         tools.service.workers[tools.worker].bytes_written.add(sent);
         self.reply.clear();
-        self.reply.bytes.shrink_to(REPLY_BYTES_KEPT);
+        self.reply.shrink(REPLY_BYTES_KEPT);
         self.output.shrink(REPLY_BYTES_KEPT);
     }
 
@@ -142,28 +147,45 @@ impl Endpoint {
 ///
 /// A session that waits for its replies to be sent goes on at once. As in memcached a watcher is not answered; nor is a
 /// dump that does not end.
-fn converse(session: &mut Session, payload: &[u8], output: &mut Output, reply: &mut Reply, context: &mut Context<'_>) {
+fn converse(
+    session: &mut Session,
+    payload: &[u8],
+    output: &mut Output,
+    reply: &mut Reply,
+    context: &mut Context<'_>,
+) -> Result<(), NoMemory> {
+    let store = &context.service.store;
     let mut rest = payload;
     for _ in 0..YIELDS_MAX {
         let progress = session.process(rest, output, context);
-        if output.is_torn() {
+        // What the store has set aside for this is used before a client is turned away.
+        let is_taken = !output.is_torn()
+            && (reply.take(output).is_ok() || (store.release_reserve() && reply.take(output).is_ok()));
+        if !is_taken {
             output.clear();
-            return;
+            return Err(NoMemory);
         }
         rest = &rest[progress.consumed..];
-        reply.take(output);
         let may_go_on = reply.bytes.len() <= REPLY_BYTES_MAX && (progress.consumed > 0 || session.has_work());
         match progress.next {
             Next::Yield if may_go_on => {}
             Next::Input { .. } if may_go_on && session.has_work() => {}
-            Next::Abort(_) => return reply.clear(),
+            Next::Abort(_) => {
+                reply.clear();
+                break;
+            }
             Next::Yield | Next::Input { .. } | Next::Close(_) => break,
         }
     }
     if session.state() == ConnectionState::Watch {
         reply.clear();
     }
+    Ok(())
 }
+
+/// The system gives no memory for a reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct NoMemory;
 
 /// All that is sent for one request datagram.
 #[derive(Default, Debug)]
@@ -174,8 +196,10 @@ struct Reply {
 }
 
 impl Reply {
-    /// Takes over what `output` holds.
-    fn take(&mut self, output: &mut Output) {
+    /// Takes over what `output` holds: all of it, or nothing without memory.
+    fn take(&mut self, output: &mut Output) -> Result<(), NoMemory> {
+        self.bytes.try_reserve(output.pending()).map_err(|_| NoMemory)?;
+        self.boundaries.try_reserve(output.boundaries().len()).map_err(|_| NoMemory)?;
         let begin = self.bytes.len();
         self.boundaries.extend(output.boundaries().iter().map(|boundary| begin + boundary));
         while !output.is_empty() {
@@ -189,6 +213,7 @@ impl Reply {
             output.advance(moved);
         }
         output.clear();
+        Ok(())
     }
 
     /// The responses. Some may be empty.
@@ -208,11 +233,21 @@ impl Reply {
         self.responses().map(sent_bytes).sum()
     }
 
-    /// Says in its place that it is too long, to who reads text and if that is not too long itself.
-    fn refuse(&mut self, is_text: bool, bytes_max: usize) {
+    /// Says `line` in its place, to who reads text and if that is not too long itself.
+    fn refuse(&mut self, line: &[u8], is_text: bool, bytes_max: usize) {
         self.clear();
-        if is_text && TOO_LONG.len() + HEADER_BYTES + NETWORK_HEADER_BYTES <= bytes_max {
-            self.bytes.extend_from_slice(TOO_LONG);
+        if is_text && line.len() + HEADER_BYTES + NETWORK_HEADER_BYTES <= bytes_max {
+            self.bytes.extend_from_slice(line);
+        }
+    }
+
+    /// Gives memory back that has grown past `bytes_max`. Nothing may wait.
+    fn shrink(&mut self, bytes_max: usize) {
+        if self.bytes.capacity() > bytes_max {
+            self.bytes = Vec::new();
+        }
+        if size_of_val(self.boundaries.spare_capacity_mut()) > bytes_max {
+            self.boundaries = Vec::new();
         }
     }
 
@@ -373,7 +408,7 @@ mod tests {
                 assert!(output.begin_reply());
                 output.push(part.as_bytes());
             }
-            reply.take(&mut output);
+            assert_eq!(reply.take(&mut output), Ok(()));
         }
         assert_eq!((reply.bytes.as_slice(), reply.boundaries.as_slice()), (&b"abcde"[..], &[0, 2, 3, 3][..]));
         assert!(output.is_empty() && output.boundaries().is_empty());
@@ -400,11 +435,11 @@ mod tests {
     fn a_reply_that_is_too_long_is_not_sent() {
         let mut reply = Reply { bytes: vec![b'x'; 2000], boundaries: vec![0, 1500] };
         assert_eq!(reply.sent_bytes(), 1500 + 500 + 3 * (8 + 48));
-        reply.refuse(true, 32 + 48);
+        reply.refuse(TOO_LONG, true, 32 + 48);
         assert_eq!((reply.bytes.as_slice(), reply.sent_bytes()), (&b"SERVER_ERROR too large\r\n"[..], 32 + 48));
-        reply.refuse(true, 31 + 48);
+        reply.refuse(TOO_LONG, true, 31 + 48);
         assert_eq!(reply.sent_bytes(), 0);
-        reply.refuse(false, 1000);
+        reply.refuse(TOO_LONG, false, 1000);
         assert_eq!(reply.sent_bytes(), 0);
     }
 
@@ -464,7 +499,7 @@ mod tests {
         client.visit(|_, context| {
             let (mut output, mut reply) = (Output::with_boundaries(), Reply::default());
             let mut session = Session::new(ProtocolChoice::Negotiate);
-            converse(&mut session, payload, &mut output, &mut reply, context);
+            assert_eq!(converse(&mut session, payload, &mut output, &mut reply, context), Ok(()));
             reply
         })
     }

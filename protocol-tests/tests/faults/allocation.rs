@@ -3,10 +3,13 @@
 //! everybody else is served, and sees nothing wrong.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use protocol_tests::daemon::{Daemon, Plan};
+use protocol_tests::daemon::{Daemon, Plan, receive};
 
 use crate::{Client, set};
 
@@ -101,6 +104,67 @@ fn a_login_without_memory_for_its_hash_is_refused() {
     assert_eq!(client.stat("auth_failed_credentials"), 0);
     let errors = faulty.daemon.errors();
     assert!(errors.contains("failed: no memory to verify the password\n"), "{errors}");
+}
+
+/// A reply over UDP is made as a whole, and a refusal of memory for it ended the process.
+#[test]
+fn a_reply_over_udp_without_memory_is_refused() {
+    let Some(faulty) = Plan::new().and_then(|plan| Faulty::start(plan.options("-U {port}"))) else { return };
+    let mut other = Client::new(&faulty.daemon);
+    other.set("canary", 5000);
+    // In chunks; and what a socket takes at once, so that nothing of it is lost.
+    other.set("large", 70_000);
+    other.set("k", 1);
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.connect((Ipv4Addr::LOCALHOST, faulty.daemon.port)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let send = |id: u8, request: &str| socket.send(&[&[0, id, 0, 0, 0, 1, 0, 0], request.as_bytes()].concat()).unwrap();
+    // Up to the answer to a request that comes after it, which is sent again when it is lost behind many others.
+    let ask = |request: &str| {
+        send(1, request);
+        send(2, "mn\r\n");
+        let (mut answer, mut space) = (String::new(), [0; 2000]);
+        loop {
+            match receive(&socket, &mut space) {
+                Ok(count) if space[1] == 1 => answer.push_str(&String::from_utf8_lossy(&space[8..count])),
+                Ok(count) if space[1] == 2 => {
+                    assert_eq!(&space[8..count], b"MN\r\n");
+                    return answer;
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    assert_alive(&faulty.daemon, &mut Client::new(&faulty.daemon), request);
+                    send(2, "mn\r\n");
+                }
+                Err(error) => panic!("{request}: {error}: {}", faulty.daemon.errors()),
+            }
+        }
+    };
+    let value = format!("VALUE large 0 70000\r\n{}\r\nEND\r\n", "v".repeat(70_000));
+    let many = format!("get{}\r\n", " k".repeat(3000));
+    let large = ("get large\r\n", Some(&value));
+    let mut large_refused = 0;
+    // The first refusal lets go of the store's reserve, which is enough then; after that there is none.
+    for (request, whole) in [large, (&many, None), large, ("stats\r\n", None)] {
+        let mut refused = 0;
+        for number in 1..=50 {
+            faulty.fail(number);
+            let answer = ask(request);
+            let is_refused = answer == "SERVER_ERROR out of memory writing get response\r\n" || answer.is_empty();
+            if let Some(whole) = whole {
+                assert!(is_refused || answer == **whole, "allocation {number}: {} bytes", answer.len());
+            }
+            refused += u32::from(is_refused);
+            assert_alive(&faulty.daemon, &mut other, &format!("allocation {number}"));
+            if !faulty.has_failed() {
+                assert!(!is_refused, "refused, though no allocation failed");
+                break;
+            }
+        }
+        large_refused += whole.map_or(0, |_| refused);
+        println!("{:.10}: refused {refused} times", request.trim_end());
+    }
+    assert!(large_refused > 0, "a reply was made without memory");
 }
 
 /// Whether the end of an answer, or an error, comes before the connection is closed.
