@@ -8,6 +8,7 @@ use crate::stats::observation::{
 };
 use crate::stats::sampled_prefixes::PrefixCounts;
 
+use super::body::NoMemory;
 use super::facts::{ClassFacts, Facts, Shown, is_accepting};
 use super::health::Health;
 use super::history::History;
@@ -15,7 +16,7 @@ use super::json::Json;
 use super::warnings;
 
 /// Writes it.
-pub(super) fn write(facts: &Facts<'_>, history: &History, health: &Health) -> String {
+pub(super) fn write(facts: &Facts<'_>, history: &History, health: &Health) -> Result<String, NoMemory> {
     Json::document(|json| {
         json.member("schema", super::SCHEMA);
         identity(facts, health, json);

@@ -18,6 +18,7 @@ use crate::store::snapshot::{ClassSnapshot, Snapshot};
 use crate::sys::process::{self, ProcessMemory, ProcessorTime};
 
 use super::Config;
+use super::body::NoMemory;
 
 /// Hot keys that are shown.
 pub(super) const HOT_KEYS_MAX: usize = 16;
@@ -145,13 +146,13 @@ pub(super) struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// Reads all counters.
-    pub fn gather(service: &'a Service, config: &'a Config, curtain: &Curtain) -> Self {
+    pub fn gather(service: &'a Service, config: &'a Config, curtain: &Curtain) -> Result<Self, NoMemory> {
         let observations = || service.observations.iter().flat_map(|all| all.iter());
         let tables = observations().map(|observation| observation.hot_keys.lock());
-        let hot_keys = hot_keys::hottest(tables, HOT_KEYS_MAX);
+        let hot_keys = hot_keys::hottest(tables, HOT_KEYS_MAX).map_err(|_| NoMemory)?;
         let prefixes = service.prefixes.busiest(PREFIXES_MAX);
         let (slabs, totals) = by_class(|context, emit| statistics::slabs(context, emit), "", service);
-        Self {
+        Ok(Self {
             service,
             config,
             now: service.clock.now(),
@@ -173,7 +174,7 @@ impl<'a> Facts<'a> {
             sampled: Sampled::read(service, curtain),
             listeners: service.connections.by_listener(),
             certificate_ends_at: service.certificates.as_ref().and_then(|certificates| (certificates.ends_at_unix)()),
-        }
+        })
     }
 
     /// Unix time.

@@ -12,6 +12,7 @@ use crate::stats::observation::{Latencies, ObservedCommand};
 use crate::store::counters::ClassCounters;
 use crate::sys::process;
 
+use super::body::NoMemory;
 use super::facts;
 use super::json::{Json, Value};
 
@@ -279,7 +280,7 @@ impl History {
     }
 
     /// `/history.json`, whole or what is newer than the second with number `after`.
-    pub fn document(&self, start_id: &str, after: Option<u64>) -> String {
+    pub fn document(&self, start_id: &str, after: Option<u64>) -> Result<String, NoMemory> {
         Json::document(|json| {
             json.member("schema", super::SCHEMA);
             json.member("start_id", start_id);
@@ -349,7 +350,7 @@ mod tests {
         assert_eq!(history.seconds.rows.len(), 62);
         history.tick(1_000_000, &service);
         assert_eq!(history.seconds.rows.len(), SECONDS_MAX);
-        let document = history.document("id", Some(history.newest().unwrap() - 1));
+        let document = history.document("id", Some(history.newest().unwrap() - 1)).unwrap();
         assert!(
             document.contains("\"start_id\":\"id\"")
                 && document.contains("\"minutes\":{\"step_seconds\":60,\"newest\":10")

@@ -4,6 +4,7 @@
 //! A browser on the same machine is a way in for any page on the web: a name of the attacker's may resolve to 127.0.0.1, and
 //! then its scripts may read what is answered. So on a loopback address `Host` has to be an address or `localhost`.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use httparse::{EMPTY_HEADER, Error, Request as Head, Status as Parsed};
@@ -125,12 +126,16 @@ fn is_local(host: &[u8]) -> bool {
 pub(super) struct Answer {
     pub status: Status,
     pub content_type: &'static str,
-    pub body: Vec<u8>,
+    pub body: Cow<'static, [u8]>,
 }
 
 impl Answer {
-    pub fn new(status: Status, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, content_type, body: body.into() }
+    pub fn new(status: Status, content_type: &'static str, body: impl Into<Cow<'static, str>>) -> Self {
+        let body = match body.into() {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        };
+        Self { status, content_type, body }
     }
 
     /// A status in words.
@@ -138,7 +143,7 @@ impl Answer {
         Self::new(status, TEXT, format!("{}\n", status.line()))
     }
 
-    /// The bytes of the answer; `is_head` leaves out the body.
+    /// The bytes of the answer; `is_head` leaves out the body. Without memory for it another answer says so.
     pub fn bytes(&self, is_head: bool) -> Vec<u8> {
         let allow = match self.status {
             Status::MethodNotAllowed => "Allow: GET, HEAD\r\n",
@@ -151,9 +156,13 @@ impl Answer {
             self.body.len(),
         );
         let mut bytes = head.into_bytes();
-        if !is_head {
-            bytes.extend_from_slice(&self.body);
+        if is_head {
+            return bytes;
         }
+        if bytes.try_reserve_exact(self.body.len()).is_err() {
+            return Answer::status(Status::Unavailable).bytes(is_head);
+        }
+        bytes.extend_from_slice(&self.body);
         bytes
     }
 }

@@ -3,21 +3,23 @@
 
 use std::fmt::Write;
 
-/// A document that is being written. Writing to a string does not fail, so results are not looked at.
+use super::body::{Body, NoMemory};
+
+/// A document that is being written. Writing to a body does not fail, so results are not looked at.
 #[derive(Default)]
 pub(super) struct Json {
-    text: String,
+    text: Body,
     /// The next value stands behind another one.
     needs_comma: bool,
 }
 
 impl Json {
     /// A document that is one object.
-    pub fn document(fill: impl FnOnce(&mut Json)) -> String {
+    pub fn document(fill: impl FnOnce(&mut Json)) -> Result<String, NoMemory> {
         let mut json = Json::default();
         json.wrap('{', '}', fill);
         json.text.push('\n');
-        json.text
+        json.text.finish()
     }
 
     fn wrap(&mut self, open: char, close: char, fill: impl FnOnce(&mut Json)) {
@@ -28,7 +30,7 @@ impl Json {
         self.needs_comma = true;
     }
 
-    fn value(&mut self, write: impl FnOnce(&mut String)) {
+    fn value(&mut self, write: impl FnOnce(&mut Body)) {
         if self.needs_comma {
             self.text.push(',');
         }
@@ -91,7 +93,7 @@ impl Json {
     }
 }
 
-fn quote(words: &str, text: &mut String) {
+fn quote(words: &str, text: &mut Body) {
     text.push('"');
     for character in words.chars() {
         match character {
@@ -166,6 +168,6 @@ mod tests {
             r#""empty":{},"last":9223372036854775807}"#,
             "\n"
         );
-        assert_eq!(text, expected);
+        assert_eq!(text.as_deref(), Ok(expected));
     }
 }

@@ -8,6 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | `socket`, `client`, `http` | the listener; one connection; requests and answers |
+//! | `body` | an answer while it is being written |
 //! | `facts` | all that is known, gathered once for an answer |
 //! | `exporter`, `own`, `text` | `/metrics`: the exporter's metrics, our own, the format |
 //! | `document`, `json`, `warnings` | `/stats.json` |
@@ -15,6 +16,7 @@
 //! | `health` | `/healthz`, `/readyz` |
 //! | `page` | the files of the dashboard |
 
+mod body;
 mod client;
 mod document;
 mod exporter;
@@ -40,6 +42,7 @@ use slab::Slab;
 use crate::base::sync::{Arc, AtomicBool, Ordering, Waker};
 use crate::command::Service;
 
+use body::NoMemory;
 use client::{Client, Next};
 use facts::{Curtain, Facts};
 use health::Health;
@@ -263,17 +266,15 @@ impl Content {
             let status = if answer.is_well { Status::Ok } else { Status::Unavailable };
             Answer::new(status, http::TEXT, answer.text)
         };
+        let made = |content_type, text: Result<String, NoMemory>| match text {
+            Ok(text) => Answer::new(Status::Ok, content_type, text),
+            Err(NoMemory) => Answer::status(Status::Unavailable),
+        };
         match request.path.as_str() {
-            "/metrics" => Answer::new(Status::Ok, http::PROMETHEUS, self.metrics(service)),
-            "/stats.json" => {
-                let text = document::write(&self.facts(service), &self.history, &self.health);
-                Answer::new(Status::Ok, http::JSON, text)
-            }
+            "/metrics" => made(http::PROMETHEUS, self.metrics(service)),
+            "/stats.json" => made(http::JSON, self.stats(service)),
             "/history.json" => match after(&request.query) {
-                Ok(after) => {
-                    let text = self.history.document(&self.config.start_id, after);
-                    Answer::new(Status::Ok, http::JSON, text)
-                }
+                Ok(after) => made(http::JSON, self.history.document(&self.config.start_id, after)),
                 Err(status) => Answer::status(status),
             },
             "/healthz" => health(self.health.check()),
@@ -285,12 +286,16 @@ impl Content {
         }
     }
 
-    fn facts<'a>(&'a self, service: &'a Service) -> Facts<'a> {
+    fn facts<'a>(&'a self, service: &'a Service) -> Result<Facts<'a>, NoMemory> {
         Facts::gather(service, &self.config, &self.curtain)
     }
 
-    fn metrics(&self, service: &Service) -> String {
-        let facts = self.facts(service);
+    fn stats(&self, service: &Service) -> Result<String, NoMemory> {
+        document::write(&self.facts(service)?, &self.history, &self.health)
+    }
+
+    fn metrics(&self, service: &Service) -> Result<String, NoMemory> {
+        let facts = self.facts(service)?;
         let mut text = text::Text::default();
         exporter::write(&facts, &mut text);
         own::write(&facts, &mut text);
@@ -402,7 +407,7 @@ mod tests {
         for shows_keys in [false, true] {
             let content = content(shows_keys);
             for path in ["/metrics", "/stats.json"] {
-                let body = String::from_utf8(get(&content, &service, path, "").body).expect("text");
+                let body = String::from_utf8(get(&content, &service, path, "").body.into_owned()).expect("text");
                 assert_eq!(body.contains("zebra"), shows_keys, "{path}");
                 assert_eq!(body.contains("zebra-crossing"), shows_keys, "{path}");
                 let counted = if path == "/metrics" { "} 768" } else { "\"deletes\":768" };
@@ -437,7 +442,7 @@ mod tests {
             service.prefixes.record_set(format!("prefix{number}:1").as_bytes());
         }
         let content = content(true);
-        let facts = content.facts(&service);
+        let facts = content.facts(&service).expect("memory");
         assert_eq!((facts.hot_keys.len(), facts.prefixes.len()), (facts::HOT_KEYS_MAX, facts::PREFIXES_MAX));
     }
 
@@ -450,7 +455,7 @@ mod tests {
         let observation = WorkerObservation::default();
         observation.hot_keys.lock().record(b"k", 1 << 20);
         (0..FADING_SECONDS_MAX).for_each(|_| observation.hot_keys.lock().fade());
-        let hottest = crate::stats::hot_keys::hottest([observation.hot_keys.lock()].into_iter(), 1);
+        let hottest = crate::stats::hot_keys::hottest([observation.hot_keys.lock()].into_iter(), 1).expect("memory");
         assert!(hottest.iter().all(|hot| hot.per_second < 0.1), "{hottest:?}");
     }
 }

@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use super::body::{Body, NoMemory};
+
 /// What kind of metric it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
@@ -24,9 +26,9 @@ impl Kind {
     }
 }
 
-/// A text that is being written. Writing to a string does not fail, so results are not looked at.
+/// A text that is being written. Writing to a body does not fail, so results are not looked at.
 #[derive(Default)]
-pub(super) struct Text(String);
+pub(super) struct Text(Body);
 
 impl Text {
     /// Begins a metric.
@@ -70,8 +72,8 @@ impl Text {
     }
 
     /// What was written.
-    pub fn finish(self) -> String {
-        self.0
+    pub fn finish(self) -> Result<String, NoMemory> {
+        self.0.finish()
     }
 }
 
@@ -134,6 +136,6 @@ h_bucket{le=\"1\"} 1
 h_sum 0.000002
 h_count 1
 ";
-        assert_eq!(text.finish(), expected);
+        assert_eq!(text.finish().as_deref(), Ok(expected));
     }
 }

@@ -143,7 +143,7 @@ mod tests {
     /// The codes and sentences of those that are met on a server to which nothing happened but this.
     fn warnings(happen: impl FnOnce(&Service, &mut Facts<'_>, &mut Health)) -> Vec<(&'static str, String)> {
         let (service, config) = (service(), config());
-        let mut facts = Facts::gather(&service, &config, &Curtain::new(false));
+        let mut facts = Facts::gather(&service, &config, &Curtain::new(false)).expect("memory");
         // The process that tests may have grown, and been moved to swap.
         facts.memory = Default::default();
         let mut health = Health::default();

@@ -10,7 +10,7 @@
 //! A key is found by its hash, and the lightest place at the root of a heap, so that a sample costs the same however many
 //! places there are. Fading changes all weights alike and leaves the heap in order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, TryReserveError};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
 
@@ -177,8 +177,9 @@ impl HotKeys {
     }
 }
 
-/// The hottest keys of several workers' tables, hottest first, at most `count`.
-pub fn hottest<T>(tables: impl Iterator<Item = T>, count: usize) -> Vec<HotKey>
+/// The hottest keys of several workers' tables, hottest first, at most `count`. The error is that there is no memory to put
+/// the tables together.
+pub fn hottest<T>(tables: impl Iterator<Item = T>, count: usize) -> Result<Vec<HotKey>, TryReserveError>
 where
     T: Deref<Target = HotKeys>,
 {
@@ -187,6 +188,7 @@ where
     for table in tables {
         total += table.total;
         steady = steady.max(table.steady);
+        keys.try_reserve(table.places.len())?;
         for place in &table.places {
             let sum = keys.entry(place.key.clone()).or_default();
             sum.0 += place.seen;
@@ -194,14 +196,17 @@ where
         }
     }
     let steady = steady.max(1.0);
-    let mut hot: Vec<HotKey> = keys
-        .into_iter()
-        .filter(|(_, (_, samples))| *samples >= SAMPLES_MIN)
-        .map(|(key, (seen, _))| HotKey { key, per_second: seen / steady, share: seen / total })
-        .collect();
+    let mut hot = Vec::new();
+    hot.try_reserve(keys.len())?;
+    let of_all = keys.into_iter().filter(|(_, (_, samples))| *samples >= SAMPLES_MIN).map(|(key, (seen, _))| HotKey {
+        key,
+        per_second: seen / steady,
+        share: seen / total,
+    });
+    hot.extend(of_all);
     hot.sort_by(|one, other| other.per_second.total_cmp(&one.per_second).then_with(|| one.key.cmp(&other.key)));
     hot.truncate(count);
-    hot
+    Ok(hot)
 }
 
 #[cfg(test)]
@@ -209,7 +214,7 @@ mod tests {
     use super::*;
 
     fn shown(tables: &[&HotKeys], count: usize) -> Vec<(String, f64)> {
-        let keys = hottest(tables.iter().copied(), count);
+        let keys = hottest(tables.iter().copied(), count).expect("memory");
         keys.iter().map(|hot| (String::from_utf8(hot.key.clone()).unwrap(), hot.share)).collect()
     }
 
@@ -280,7 +285,7 @@ mod tests {
             }
             table.fade();
         }
-        let steady = hottest([&table].into_iter(), 1)[0].per_second;
+        let steady = hottest([&table].into_iter(), 1).expect("memory")[0].per_second;
         assert!((650.0..=700.0).contains(&steady), "{steady}");
         for _ in 0..60 {
             for _ in 0..100 {

@@ -5,11 +5,12 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use protocol_tests::daemon::{Daemon, Plan, receive};
+use protocol_tests::daemon::{Daemon, Plan, page, receive};
 
 use crate::{Client, set};
 
@@ -165,6 +166,44 @@ fn a_reply_over_udp_without_memory_is_refused() {
         println!("{:.10}: refused {refused} times", request.trim_end());
     }
     assert!(large_refused > 0, "a reply was made without memory");
+}
+
+/// An answer of the admin listener grew without care, and a refusal of memory for it ended the process.
+#[test]
+fn an_answer_of_the_admin_listener_without_memory_is_503() {
+    let Some(plan) = Plan::new() else { return };
+    let address = plan.folder.join("admin");
+    let options = "-o admin_listen=unix:{folder}/admin,admin_keys";
+    let Some(faulty) = Faulty::start(plan.options(options)) else { return };
+    let mut other = Client::new(&faulty.daemon);
+    other.ask(b"stats detail on\r\n", "OK\r\n");
+    // Prefixes with long names, so that documents are long.
+    let sets: String = (0..100).map(|number| format!("set {}{number}:key 0 0 1\r\nx\r\n", "p".repeat(200))).collect();
+    other.ask(format!("{sets}mn\r\n").as_bytes(), "MN\r\n");
+    // Enough for the table of hot keys to be full by samples.
+    let gets: String = (0..3000).map(|number| format!("mg key{number} q\r\n")).collect();
+    (0..20).for_each(|_| assert_eq!(other.ask(format!("{gets}mn\r\n").as_bytes(), "MN\r\n"), "MN\r\n"));
+    for (path, is_long) in
+        [("/metrics", true), ("/stats.json", true), ("/dashboard.js", true), ("/history.json", false)]
+    {
+        let (mut whole, mut refused) = (0, 0);
+        for number in 1..=50 {
+            faulty.fail(number);
+            let (status, body) = page(UnixStream::connect(&address).unwrap(), path);
+            let has_failed = faulty.has_failed();
+            assert_alive(&faulty.daemon, &mut other, &format!("{path}, allocation {number}"));
+            match status {
+                503 => assert!(has_failed && body == "503 Service Unavailable\n", "{body}"),
+                _ => assert_eq!(status, 200, "{body}"),
+            }
+            *(if status == 503 { &mut refused } else { &mut whole }) += 1;
+            if !has_failed {
+                break;
+            }
+        }
+        println!("{path}: whole {whole} times, refused {refused} times");
+        assert!(whole > 0 && (refused > 0 || !is_long), "{path}");
+    }
 }
 
 /// Whether the end of an answer, or an error, comes before the connection is closed.
