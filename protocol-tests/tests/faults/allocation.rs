@@ -206,6 +206,50 @@ fn an_answer_of_the_admin_listener_without_memory_is_503() {
     }
 }
 
+/// The block that a cache is saved from was asked for without care, and so was the one that it is read to: the process ended.
+#[test]
+fn a_kept_cache_without_memory_for_a_block_is_lost_with_a_line() {
+    let start = |number, bytes_min, bytes_max| {
+        let faulty = Faulty::start(Plan::new()?.options("-e {folder}/cache"))?;
+        let mut client = Client::new(&faulty.daemon);
+        // More than a block.
+        (0..400).for_each(|key| assert_eq!(client.set(&format!("key{key}"), 1000), "STORED\r\n"));
+        faulty.fail_between(number, bytes_min, bytes_max);
+        faulty.daemon.signal("USR1");
+        Some(faulty)
+    };
+    let mut refused = 0;
+    for number in 1..=50 {
+        let Some(mut faulty) = start(number, BYTES_MIN, 0) else { return };
+        let (code, has_failed) = (faulty.daemon.wait(), faulty.has_failed());
+        let errors = faulty.daemon.errors();
+        match code {
+            Some(74) => assert!(has_failed && errors.contains("[restart] cannot save the cache to "), "{errors}"),
+            _ => assert_eq!(code, Some(0), "allocation {number}: {errors}"),
+        }
+        refused += u32::from(code == Some(74));
+        if !has_failed {
+            break;
+        }
+    }
+    assert!(refused > 0, "it was saved without a block");
+    let Some(mut saved) = start(0, BYTES_MIN, 0) else { return };
+    assert_eq!(saved.daemon.wait(), Some(0), "{}", saved.daemon.errors());
+    let plan = Plan::new().unwrap().options(&format!("-e {}/cache", saved.daemon.folder.display()));
+    // Nothing else has just this size: a block ends with the item behind 256 KiB.
+    let Some(faulty) = Faulty::start_failing(plan, 1, 256 * 1024 + 1, 256 * 1024 + 2000) else { return };
+    // Answered when that was tried.
+    let has_key = Client::new(&faulty.daemon).has("key1");
+    let errors = faulty.daemon.errors();
+    assert!(faulty.has_failed() && !has_key, "{errors}");
+    assert!(
+        errors.contains(
+            "[restart] cannot use the saved cache, it cannot be read: out of memory, starting with a clean cache"
+        ),
+        "{errors}"
+    );
+}
+
 /// Whether the end of an answer, or an error, comes before the connection is closed.
 fn is_answered(client: &mut Client, end: &str) -> bool {
     let mut answer = String::new();

@@ -86,7 +86,8 @@ pub fn open(file: &File) -> Result<(Header, Vec<u8>), Bad> {
     if header.end != length {
         return Err(Bad::Length);
     }
-    let mut text = vec![0; header.description_bytes];
+    let mut text = Vec::new();
+    resize(&mut text, header.description_bytes)?;
     read(file, &mut text, HEADER_BYTES as u64)?;
     let mut sum = [0; CHECKSUM_BYTES];
     read(file, &mut sum, header.blocks_start() - CHECKSUM_BYTES as u64)?;
@@ -98,6 +99,14 @@ pub fn open(file: &File) -> Result<(Header, Vec<u8>), Bad> {
 
 fn read(file: &File, bytes: &mut [u8], at: u64) -> Result<(), Bad> {
     file.read_exact_at(bytes, at).map_err(|error| Bad::unreadable(&error))
+}
+
+/// Makes `bytes` so long. Without memory for it the kept cache cannot be read.
+fn resize(bytes: &mut Vec<u8>, length: usize) -> Result<(), Bad> {
+    let more = length.saturating_sub(bytes.len());
+    bytes.try_reserve_exact(more).map_err(|error| Bad::unreadable(&error.into()))?;
+    bytes.resize(length, 0);
+    Ok(())
 }
 
 /// Reads all items into `store`, which is empty, by `threads` threads. After an error the store is of no use.
@@ -221,7 +230,7 @@ impl Shared<'_> {
 
     fn read_items(&self, head: &BlockHead, space: &mut Space) -> Result<u64, Bad> {
         let bad = Bad::Damaged(head.place);
-        space.block.resize(BLOCK_HEAD_BYTES + head.payload_bytes as usize + CHECKSUM_BYTES, 0);
+        resize(&mut space.block, BLOCK_HEAD_BYTES + head.payload_bytes as usize + CHECKSUM_BYTES)?;
         read(self.file, &mut space.block, head.place)?;
         let Some((summed, sum)) = space.block.split_last_chunk() else { return Err(bad) };
         let mut hasher = RapidStreamHasherV3::new(&self.secrets);
@@ -289,7 +298,7 @@ impl Shared<'_> {
         let mut missing = value_bytes;
         while missing > 0 {
             let count = missing.min(BLOCK_BYTES);
-            space.block.resize(count, 0);
+            resize(&mut space.block, count)?;
             read(self.file, &mut space.block, at)?;
             hasher.write(&space.block);
             match &mut target {

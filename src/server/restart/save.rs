@@ -89,7 +89,9 @@ struct Shared<'a> {
 
 impl Shared<'_> {
     fn write_partitions(&self, store: &Store, now: Now, progress: &Progress<'_>) -> io::Result<()> {
-        let mut writer = BlockWriter { shared: self, block: Vec::with_capacity(BLOCK_BYTES_MAX), items: 0, progress };
+        let mut block = Vec::new();
+        block.try_reserve_exact(BLOCK_HEAD_BYTES + BLOCK_BYTES_MAX + CHECKSUM_BYTES)?;
+        let mut writer = BlockWriter { shared: self, block, items: 0, progress };
         writer.begin();
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
