@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use protocol_tests::credentials::Authority;
 use protocol_tests::daemon::{Daemon, Plan, page, receive};
+use protocol_tests::server::free_port;
+use protocol_tests::tls::Trust;
 
-use crate::{Client, set};
+use crate::{Client, set, wait_for_rest};
 
 /// Lists of connections, prefixes and the like were made as a whole, and a refusal ended the process. When that was mended, a
 /// list that was broken off behind what had been sent left its mark on the reply queue, which all connections of a worker
@@ -204,6 +207,53 @@ fn an_answer_of_the_admin_listener_without_memory_is_503() {
         println!("{path}: whole {whole} times, refused {refused} times");
         assert!(whole > 0 && (refused > 0 || !is_long), "{path}");
     }
+}
+
+/// What TLS keeps grew without care, and a refusal of memory for it ended the process: replies that nobody takes, and a record
+/// that is not whole. A record's worth, up to 16 KiB, is asked for by rustls, and not failed here.
+#[test]
+fn what_tls_keeps_without_memory_costs_its_connection() {
+    let Some(plan) = Plan::new() else { return };
+    let authority = Authority::new("tests");
+    let files = authority.issue_server().write(&plan.folder, "server").unwrap();
+    let port = free_port().unwrap();
+    let options = format!("-Z -l notls:127.0.0.1 -l 127.0.0.1:{port} -o {},ssl_wbuf_size=512", files.options());
+    let Some(faulty) = Faulty::start(plan.options(&options)) else { return };
+    let mut other = Client::new(&faulty.daemon);
+    other.set("canary", 5000);
+    let trust = Trust::new(&authority);
+    let failures = |other: &mut Client| other.stat("ssl_proto_errors");
+    let mut unsent = 0;
+    // How much a socket leaves of what it is given depends on the lengths: some are tried until it is enough.
+    for attempt in 0..20 {
+        // More than a socket takes. It is sent from where it lies, so that nothing else needs memory.
+        other.set("large", 1_000_000 - attempt * 7777);
+        let mut client = Client::to(port).narrow();
+        let mut tls = trust.begin(&mut client.stream).unwrap();
+        faulty.fail_between(1, 20 * 1024, 0);
+        let request = tls.encrypt(format!("get{}\r\n", " large".repeat(16)).as_bytes());
+        client.push(&request);
+        wait_for_rest(&faulty.daemon);
+        faulty.has_failed();
+        assert_alive(&faulty.daemon, &mut other, &format!("replies that wait, attempt {attempt}"));
+        unsent = failures(&mut other);
+        if unsent > 0 {
+            break;
+        }
+    }
+    assert!(unsent > 0, "no connection was given up for replies that wait");
+    let mut client = Client::to(port);
+    let mut tls = trust.begin(&mut client.stream).unwrap();
+    faulty.fail_between(1, 8 * 1024, 0);
+    let record = tls.encrypt(&set("large", 100_000)[..16 * 1024]);
+    client.push(&record[..12 * 1024]);
+    let ended = tls.read(&mut client.stream, &mut [0; 100]);
+    assert!(ended.is_err() || ended.is_ok_and(|count| count == 0));
+    assert!(faulty.has_failed());
+    assert_alive(&faulty.daemon, &mut other, "a record that is not whole");
+    assert_eq!(failures(&mut other), unsent + 1);
+    let errors = faulty.daemon.errors();
+    assert!(errors.contains("failed: no memory for what has to wait"), "{errors}");
 }
 
 /// The block that a cache is saved from was asked for without care, and so was the one that it is read to: the process ended.

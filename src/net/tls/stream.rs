@@ -11,6 +11,9 @@
 //!
 //! A write that the socket takes in part is not reported until all of it is out (`owed`). The caller offers the same
 //! bytes again, which is what it does with whatever was not taken; what was encrypted cannot be taken back.
+//!
+//! Where the system gives no memory for what a connection keeps, TLS has failed on it. What rustls asks for itself, a record
+//! at most, is not in our hands.
 
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
@@ -164,11 +167,15 @@ impl TlsStream {
                     while let Some(Ok(record)) = traffic.next_record() {
                         discard += record.discard;
                         let taken = sink.take(record.payload);
-                        self.plain.extend_from_slice(&record.payload[taken..]);
+                        // Nothing may be kept behind what is missing.
+                        if failure.is_none() && !keep(&mut self.plain, &record.payload[taken..]) {
+                            failure = Some(NO_MEMORY.to_owned());
+                        }
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => match data.encode(output) {
-                    Ok(count) => self.unsent.extend_from_slice(&output[..count]),
+                    Ok(count) if keep(&mut self.unsent, &output[..count]) => {}
+                    Ok(_) => failure = failure.or(Some(NO_MEMORY.to_owned())),
                     // A message of rustls is at most a record, for which there is room.
                     Err(error) => failure = failure.or(Some(error.to_string())),
                 },
@@ -191,7 +198,9 @@ impl TlsStream {
             }
             start += discard;
         }
-        self.received.extend_from_slice(&input[start..]);
+        if !keep(&mut self.received, &input[start..]) {
+            failure = failure.or(Some(NO_MEMORY.to_owned()));
+        }
         // Before a failure is counted: the handshake may have ended in the same packet.
         if self.is_handshaking && !self.session.is_handshaking() {
             self.is_handshaking = false;
@@ -217,8 +226,8 @@ impl TlsStream {
         while self.session.wants_write() {
             match self.session.process_tls_records(&mut []).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => match data.encode(output) {
-                    Ok(count) => self.unsent.extend_from_slice(&output[..count]),
-                    Err(_) => return,
+                    Ok(count) if keep(&mut self.unsent, &output[..count]) => {}
+                    _ => return,
                 },
                 _ => return,
             }
@@ -269,7 +278,10 @@ impl TlsStream {
         if sent == encrypted {
             return Ok(length);
         }
-        self.unsent.extend_from_slice(&output[sent..encrypted]);
+        if !keep(&mut self.unsent, &output[sent..encrypted]) {
+            self.fail(NO_MEMORY, workspace);
+            return Err(ErrorKind::OutOfMemory.into());
+        }
         self.owed = length;
         Err(ErrorKind::WouldBlock.into())
     }
@@ -338,6 +350,15 @@ impl fmt::Debug for TlsStream {
     }
 }
 
+/// Appends bytes to what a connection keeps; false, and nothing is appended, without memory.
+fn keep(kept: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    let has_room = kept.try_reserve(bytes.len()).is_ok();
+    if has_room {
+        kept.extend_from_slice(bytes);
+    }
+    has_room
+}
+
 fn broken(error: Error) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, error)
 }
@@ -389,6 +410,8 @@ impl Sink<'_, '_> {
     }
 }
 
+/// Why TLS fails on a connection that keeps what there is no memory for.
+const NO_MEMORY: &str = "no memory for what has to wait";
 /// Receipts of one read that bring nothing for the caller, at most: handshakes, or a client that sends empty records.
 const RECEIVES_MAX: usize = 4;
 
