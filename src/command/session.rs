@@ -177,7 +177,7 @@ impl Session {
         if output.pending() >= OUTPUT_BYTES_MAX || !output.has_room(&service.store) || verbose::is_on() {
             return One::Other;
         }
-        // A line that began in an earlier input would be in this one.
+        // Nothing was kept of an earlier input, so no part of a line has been looked at.
         self.scanned = 0;
         match input.first() {
             Some(b'g') => retrieval::answer_one(input, output, service, now),

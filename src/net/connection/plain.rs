@@ -1,6 +1,6 @@
-//! The plain turn: of a connection from whose last turn nothing is left, as nearly all are. One read, the requests in it,
-//! one send, and it waits again. It does what the turn in general does (see the module above), without asking at each
-//! step for what cannot be; as soon as something is out of the ordinary the general turn goes on with it.
+//! The plain turn: of a connection from whose last turn nothing is left, as nearly all are. One read, one frequent request, one
+//! send, and it waits again. It does what the turn in general does (see the module above), without asking at each step for
+//! what cannot be; as soon as something is out of the ordinary the general turn goes on with it.
 
 use super::{Connection, Step, Verdict};
 use crate::base::sync::Ordering;

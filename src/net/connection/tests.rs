@@ -112,3 +112,61 @@ fn a_session_that_waits_for_more_than_may_be_kept_is_closed() {
     assert_eq!(wait_for(TAIL_BYTES_MAX), Step::Wait);
     assert_eq!(wait_for(TAIL_BYTES_MAX + 1), Step::Abort(CloseReason::Error));
 }
+
+/// What a client gets for `request` behind a first one, and the verdict of the turn, which is a plain one or not.
+fn answer_of(request: &[u8], is_plain: bool) -> (Vec<u8>, Verdict, u32) {
+    let mut tools = tools();
+    Client::new(&tools.service).feed(b"set small 0 0 3\r\nabc\r\nset flags 7 0 3\r\nabc\r\n");
+    let large = [&b"set large 0 0 50000\r\n"[..], &[b'v'; 50_000], b"\r\n"].concat();
+    Client::new(&tools.service).feed(&large);
+    let (mut connection, mut client) = connection(b"version\r\n", &tools);
+    assert_eq!(connection.turn(0, &mut tools), Verdict::Wait);
+    client.write_all(request).expect("room");
+    connection.note_readable(false);
+    // Any reason not to be plain will do.
+    connection.is_read_closed = !is_plain;
+    assert_eq!(connection.is_plain(), is_plain);
+    let verdict = connection.turn(0, &mut tools);
+    connection.is_read_closed = false;
+    while connection.turn(0, &mut tools) == Verdict::Again {}
+    let mut sent = vec![0; 200_000];
+    let count = client.read(&mut sent).expect("replies");
+    sent.truncate(count);
+    (sent, verdict, connection.entry().replies_waiting.load(Ordering::Relaxed))
+}
+
+#[test]
+fn a_plain_turn_does_what_any_turn_does() {
+    let mut set = b"set k 0 0 50000\r\n".to_vec();
+    set.extend_from_slice(&[b'v'; 50_000]);
+    set.extend_from_slice(b"\r\n");
+    for request in [
+        &b"get small\r\n"[..],
+        b"get small\n",
+        b"get none\r\n",
+        b"get flags\r\n",
+        b"get large\r\n",
+        b"get small small\r\n",
+        b"get small\r\nget none\r\nget flags\r\n",
+        b"get small\r\nget sma",
+        b"set k 0 0 1\r\n1\r\n",
+        b"set small 0 0 3\r\nxyz\r\nget small\r\n",
+        b"set k 0 0 1 noreply\r\n1\r\nmn\r\n",
+        b"set k 0 0 1\r\n123\r\n",
+        b"set k 1 2 3 4\r\n",
+        b"mg small v\r\n",
+        b"gets small\r\n",
+        b"bad\r\n",
+        &set,
+    ] {
+        let (plain, verdict, waiting) = answer_of(request, true);
+        let (general, ..) = answer_of(request, false);
+        let shown = String::from_utf8_lossy(&request[..request.len().min(40)]).into_owned();
+        // CAS ids are the same too, for the stores are alike.
+        assert_eq!(plain, general, "{shown}");
+        assert_eq!(waiting, 0, "{shown}");
+        if request.starts_with(b"get small\r\n") && request.len() == 11 {
+            assert_eq!(verdict, Verdict::Wait);
+        }
+    }
+}
