@@ -4,7 +4,7 @@
 use slabstash::base::sync::Arc;
 use slabstash::base::time::Now;
 use slabstash::command::service::{ProtocolChoice, Scratch, Wake};
-use slabstash::command::{Context, Next, Output, Progress, Service, Session};
+use slabstash::command::{Context, Next, One, Output, Progress, Service, Session};
 use slabstash::store;
 
 use crate::load::batch::Batch;
@@ -18,6 +18,8 @@ pub const ITEMS: &[Item] = &[
     item("session-get", || conversation(1, request::get)),
     item("session-get-miss", || conversation(1, get_missing)),
     item("session-set", || conversation(1, request::set)),
+    item("session-get-alone", || alone(request::get)),
+    item("session-set-alone", || alone(request::set)),
     item("session-mg", || conversation(1, request::meta_get)),
     item("session-incr", incr),
     item("session-get-pipelined", || conversation(50, request::get)),
@@ -30,6 +32,17 @@ pub const ITEMS: &[Item] = &[
 /// A batch of requests, each for a random item.
 fn conversation(depth: u64, render: fn(&Data, u64, &mut Batch)) -> Prepared {
     talk(depth, |random, batch| (0..depth).for_each(|_| render(&DATA, random.below(DATA.keys), batch)))
+}
+
+/// The short way of a frequent request that is alone in its input.
+fn alone(render: fn(&Data, u64, &mut Batch)) -> Prepared {
+    let (mut conversation, batches) = begin(1, |random, batch| render(&DATA, random.below(DATA.keys), batch));
+    Prepared::each(batches, move |batch: &Batch| {
+        let Conversation { session, output, service, .. } = &mut conversation;
+        output.clear();
+        assert!(session.answer_one(&batch.request, output, service, NOW) == One::Answered);
+        assert_eq!(output.pending(), batch.reply.len());
+    })
 }
 
 fn get_missing(data: &Data, id: u64, batch: &mut Batch) {
