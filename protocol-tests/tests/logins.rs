@@ -25,7 +25,7 @@ fn failures(daemon: &Daemon) -> Vec<(String, f64)> {
     daemon.metric("slabstash_authentication_failures_total")
 }
 
-fn expected(counts: [(&str, f64); 5]) -> Vec<(String, f64)> {
+fn expected(counts: [(&str, f64); 6]) -> Vec<(String, f64)> {
     counts.map(|(cause, count)| (format!("cause=\"{cause}\""), count)).to_vec()
 }
 
@@ -38,7 +38,14 @@ fn failures_of_text_logins_are_told() {
     fail(&daemon, b"set x 0 0 11\r\nnobody pass\r\n", b"CLIENT_ERROR ", "wrong user or password");
     fail(&daemon, b"set x 0 0 3\r\nabc\r\n", b"CLIENT_ERROR ", "malformed login");
     fail(&daemon, b"get x\r\n", b"CLIENT_ERROR ", "a command before the login");
-    let counts = [("credentials", 2.0), ("malformed", 1.0), ("mechanism", 0.0), ("busy", 0.0), ("command", 1.0)];
+    let counts = [
+        ("credentials", 2.0),
+        ("malformed", 1.0),
+        ("mechanism", 0.0),
+        ("busy", 0.0),
+        ("memory", 0.0),
+        ("command", 1.0),
+    ];
     assert_eq!(failures(&daemon), expected(counts));
 }
 
@@ -54,7 +61,14 @@ fn failures_of_sasl_logins_are_told() {
     fail(&daemon, &packet(0x21, b"PLAIN", b"user"), &refused(0x21), "malformed login");
     fail(&daemon, &packet(0x21, b"GSSAPI", b"x"), &refused(0x21), "unknown mechanism");
     fail(&daemon, &packet(0x00, b"key", b""), &refused(0x00), "a command before the login");
-    let counts = [("credentials", 1.0), ("malformed", 1.0), ("mechanism", 1.0), ("busy", 0.0), ("command", 1.0)];
+    let counts = [
+        ("credentials", 1.0),
+        ("malformed", 1.0),
+        ("mechanism", 1.0),
+        ("busy", 0.0),
+        ("memory", 0.0),
+        ("command", 1.0),
+    ];
     assert_eq!(failures(&daemon), expected(counts));
 }
 

@@ -11,7 +11,7 @@ use crate::protocol::text::reply;
 use crate::store::BATCH_KEYS_MAX;
 use crate::store::value::Value;
 
-use super::output::Output;
+use super::output::{Output, ROOM_BYTES};
 use super::retrieval::{Wanted, is_observed, write_inline};
 use super::service::Context;
 use super::verbose;
@@ -124,6 +124,9 @@ impl<'a> Batch<'a> {
         let out = if is_in_order { output.bytes() } else { &mut context.scratch.replies };
         if !is_in_order {
             out.clear();
+            if out.try_reserve(ROOM_BYTES).is_err() {
+                return;
+            }
         }
         let limit = out.len() + BATCH_BYTES_MAX;
         let mut is_open = true;

@@ -99,6 +99,9 @@ impl Joining<'_> {
             Fit::TooLarge => return refused(Stored::NotStored),
             Fit::Inline => {
                 scratch.clear();
+                if scratch.try_reserve(total).is_err() {
+                    return Visit::Done(StoreOutcome::refused(Stored::NoMemory, self.given));
+                }
                 self.pieces(old, |piece| scratch.extend_from_slice(piece));
                 NewValue::Bytes(scratch)
             }

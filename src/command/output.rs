@@ -13,8 +13,9 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use crate::base::sync::Arc;
-use crate::store::Store;
+use crate::protocol::text::reply::VALUE_HEADER_BYTES_MAX;
 use crate::store::value::{Chunk, LargeValue, Value};
+use crate::store::{BATCH_KEYS_MAX, Store};
 
 /// Waiting bytes above which a connection's requests are not executed until some are sent.
 pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
@@ -304,7 +305,8 @@ impl Output {
 }
 
 /// Room made sure of ahead of a request, or of a batch of them with small values.
-const ROOM_BYTES: usize = 24 * 1024;
+pub(super) const ROOM_BYTES: usize =
+    BATCH_KEYS_MAX * (VALUE_HEADER_BYTES_MAX + SMALL_VALUE_BYTES_MAX + b"\r\nEND\r\n".len());
 /// Values up to this fit into that room, as many as a batch may have.
 const SMALL_VALUE_BYTES_MAX: usize = 1024;
 

@@ -1,7 +1,7 @@
 //! One connection: its socket, its conversation, and what is unfinished of either.
 //!
-//! A worker gives a connection turns. One turn is at most: send what waits; one read into the worker's buffer, or a
-//! bounded number of reads straight into a large value; one call of the session; one send. Nearly all turns are plain ones,
+//! A worker gives a connection turns. One turn is at most: send what waits; one read into the worker's buffer and one call of
+//! the session, or a bounded number of bytes read straight into large values; a bounded number of bytes sent. Nearly all turns are plain ones,
 //! of connections from whose last turn nothing is left: those have a short way of their own, in `plain`. `read` and `receive`
 //! are what comes in, `send` what goes out.
 //!
@@ -46,6 +46,8 @@ pub enum Verdict {
     WaitHolding,
     /// It has more to do: another turn after the others had theirs.
     Again,
+    /// The same, and it has moved as much of large values as it may at a time: first the kernel is asked who else is there.
+    AgainLater,
     /// Close it.
     Close(CloseReason),
 }
@@ -177,6 +179,7 @@ impl Connection {
             && self.stream.is_tcp()
             && !self.is_blocked
             && !self.is_unfinished
+            && self.output.is_none()
             && !self.is_in_value()
             && !self.session.is_watching()
             && !self.session.has_work()
@@ -279,14 +282,14 @@ impl Connection {
         match self.send(tools) {
             Sent::All => {}
             Sent::Part => return Verdict::Wait,
-            Sent::Enough => return Verdict::Again,
+            Sent::Enough => return Verdict::AgainLater,
             Sent::Failed => return Verdict::Close(CloseReason::Error),
         }
         if let Some(reason) = self.closing {
             return Verdict::Close(reason);
         }
         if step != Step::Wait || (self.is_readable && !tools.is_stopping && !self.is_session_waiting()) {
-            return Verdict::Again;
+            return if self.session.is_receiving() { Verdict::AgainLater } else { Verdict::Again };
         }
         self.show_state();
         Verdict::Wait
@@ -297,13 +300,13 @@ impl Connection {
         !self.session.is_at_command() && self.session.is_waiting()
     }
 
-    /// After a send that the socket did not take whole: everything has to be out before anything new is done.
+    /// After a send that did not take all: everything has to be out before anything new is done.
     #[cold]
     fn unblock(&mut self, tools: &mut Tools) -> Option<Verdict> {
         match self.send(tools) {
             Sent::All => None,
             Sent::Part => Some(Verdict::Wait),
-            Sent::Enough => Some(Verdict::Again),
+            Sent::Enough => Some(Verdict::AgainLater),
             Sent::Failed => Some(Verdict::Close(CloseReason::Error)),
         }
     }

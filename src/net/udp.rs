@@ -12,7 +12,7 @@
 //! therefore at most `udp_reply_factor` times as long as the request, headers included, those of the network counted once
 //! for the request and once for each datagram of the reply. A longer reply is not sent; the text protocol says so
 //! instead. Clients on loopback addresses, which no network forges, get replies of any length, as from memcached. A reply for
-//! which the system gives no memory is not sent either, and the text protocol says so.
+//! which the system gives no memory is not sent either; the text protocol says so as far as there is memory for that.
 //!
 //! Each request in the datagram has its response, and so has each key of a multiget, the last one's with `END`. As in
 //! memcached every response is a group of datagrams that is numbered anew, so that a client knows the end of a multiget

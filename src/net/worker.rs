@@ -32,6 +32,8 @@ pub struct Worker {
     connections: Slab<Connection>,
     /// Connections with something to do, each once ([`Connection::is_listed`]).
     ready: VecDeque<usize>,
+    /// The same, from the next round on: they have moved as much of large values as they may at a time.
+    later: VecDeque<usize>,
     /// The same, while their TLS handshake goes on: a few turns in each round, so that many of them delay no request.
     handshakes: VecDeque<usize>,
     endpoints: Vec<Endpoint>,
@@ -64,6 +66,7 @@ impl Worker {
             inbox,
             connections: Slab::new(),
             ready: VecDeque::new(),
+            later: VecDeque::new(),
             handshakes: VecDeque::new(),
             endpoints: Vec::new(),
             woken: Vec::new(),
@@ -119,6 +122,7 @@ impl Worker {
                 None => break,
             }
         }
+        self.ready.append(&mut self.later);
         for _ in 0..HANDSHAKES_PER_POLL {
             match self.handshakes.pop_front() {
                 Some(token) => self.turn_of(token),
@@ -258,6 +262,10 @@ impl Worker {
                 self.sweep_at.get_or_insert(self.tools.instant + SWEEP_INTERVAL);
             }
             Verdict::Again => self.list(token),
+            Verdict::AgainLater => {
+                self.connections[token].is_listed = true;
+                self.later.push_back(token);
+            }
             Verdict::Close(CloseReason::Normal) => self.close(token, "normal"),
             Verdict::Close(CloseReason::Error) => self.close(token, "error"),
         }
@@ -475,6 +483,22 @@ mod tests {
         assert_eq!(worker.tools.service.workers[0].conn_yields.value(), turns);
         worker.round(&mut events);
         assert_eq!(worker.tools.service.workers[0].conn_yields.value(), turns + TURNS_PER_POLL as u64);
+    }
+
+    /// A value of 1 MiB had nine turns in a row.
+    #[test]
+    fn a_lone_large_value_has_one_turn_before_the_next_poll() {
+        let (mut worker, mut events, mut clients) = worker(1);
+        let service = Arc::clone(&worker.tools.service);
+        let set = [&b"set k 0 0 1000000\r\n"[..], &[b'v'; 1_000_000], b"\r\n"].concat();
+        crate::command::testing::Client::new(&service).feed(&set);
+        clients[0].write_all(b"get k\r\n").expect("room");
+        for round in [1, 2] {
+            worker.round(&mut events);
+            assert_eq!(service.workers[0].bytes_written.value(), round * 128 * 1024);
+            let mut part = [0; 128 * 1024];
+            clients[0].read_exact(&mut part).expect("a part");
+        }
     }
 
     #[test]

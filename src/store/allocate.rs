@@ -276,8 +276,8 @@ impl Partition {
     }
 
     /// Frees up to `bytes` of page budget for a class at any cost: the span being emptied, a span of the class, or spans
-    /// of another class with the pages that go with them. False when there is none here. The class may need more than one, if it gave pages
-    /// away itself before.
+    /// of another class with the pages that go with them. False when there is none here. The class may need more than one,
+    /// if it gave pages away itself before.
     fn free_span(&mut self, class: usize, bytes: usize, now: Now) -> bool {
         // What is half emptied holds least, and may be all that the class has.
         if self.finish_emptying(now) {

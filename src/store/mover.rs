@@ -167,6 +167,7 @@ impl Store {
         let Some(mut job) = mover.job.take() else {
             return false;
         };
+        self.shared.budget.set_leaving(job.source);
         match self.job_step(&mut job, &mut mover, now) {
             Step::Ready => {
                 if self.shared.budget.move_page(job.source, job.target) {
@@ -191,7 +192,10 @@ impl Store {
         }
         if job.pages > 0 {
             mover.job = Some(job);
-        } else if let Some((partition, span)) = job.span {
+            return true;
+        }
+        self.shared.budget.set_leaving(0);
+        if let Some((partition, span)) = job.span {
             self.partitions[partition].lock().spans.stop_leaving(span);
         }
         true
@@ -228,11 +232,25 @@ impl Store {
             }
             return Step::More;
         }
-        if (job.is_evicting || counts.is_full()) && self.evict_oldest(job.source, now) {
-            mover.tally.busy_nomem += 1;
+        if (job.is_evicting || counts.is_full()) && self.evict_chunks(job, mover, excess, now) {
             return Step::More;
         }
         Step::Stuck("busy_active")
+    }
+
+    /// Evicts items of the source, as many as its page takes and a step may: of a few at a time the chunks would be in use
+    /// again before there are enough, while clients store. False when there is none.
+    fn evict_chunks(&self, job: &Job, mover: &mut Mover, excess: usize, now: Now) -> bool {
+        for number in 0..ITEMS_PER_STEP {
+            if !self.evict_oldest(job.source, now) {
+                return number > 0;
+            }
+            mover.tally.busy_nomem += 1;
+            if self.free_chunks(job, mover, excess) {
+                break;
+            }
+        }
+        true
     }
 
     /// The partition that has the span to empty next.

@@ -11,8 +11,9 @@ use super::partition::Partition;
 
 impl Partition {
     /// Stores a value over the present item `id` of the same key, if that has the same shape and neither has client flags:
-    /// then slot, class and bytes stay as they are, and mostly the place in the list. Does what [`Partition::insert`] would
-    /// and returns the class; `None`, with nothing done, when that has to.
+    /// then slot, class and bytes stay as they are, and mostly the place in the list. Does what [`Partition::insert`] would,
+    /// but that it leaves an item in a slot that is larger than it needs, and returns the class; `None`, with nothing done,
+    /// when that has to.
     #[inline(always)]
     pub(super) fn overwrite(&mut self, id: ItemId, value: &[u8], exptime: u32, now: Now) -> Option<usize> {
         let tuning = &self.tuning;

@@ -58,7 +58,38 @@ fn an_allocation_that_fails_costs_one_connection_at_most() {
     ];
     // Connections for `stats conns` to list.
     let _idle: Vec<Client> = (0..300).map(|_| Client::new(&faulty.daemon)).collect();
-    for (name, request, end) in &commands {
+    fail_each(&faulty, &mut other, &commands);
+    assert!(faulty.failures() > 20, "only {} allocations were failed", faulty.failures());
+}
+
+/// Keys that are looked up together, while nobody counts prefixes; by a server that has answered nothing long before.
+#[test]
+fn small_values_together_without_memory_cost_one_connection_at_most() {
+    for options in ["-t 1", "-t 1 -o partitions=8"] {
+        let Some(faulty) = Plan::new().and_then(|plan| Faulty::start(plan.options(options))) else { return };
+        let mut other = Client::new(&faulty.daemon);
+        other.set("grown", 4000);
+        let small: [String; 32] = std::array::from_fn(|number| format!("small{number}"));
+        for key in &small {
+            other.set(key, 1000);
+        }
+        let commands: Vec<(&str, Vec<u8>, &str)> = vec![
+            ("append", [b"append grown 0 0 2000\r\n", &[b'x'; 2000][..], b"\r\n"].concat(), "\r\n"),
+            ("small values together", format!("get {}\r\n", small.join(" ")).into_bytes(), "END\r\n"),
+            (
+                "gets together",
+                [small.map(|key| format!("get {key}\r\n")).concat().into_bytes(), b"mn\r\n".to_vec()].concat(),
+                "MN\r\n",
+            ),
+        ];
+        fail_each(&faulty, &mut other, &commands);
+        assert!(faulty.failures() > 0, "nothing was failed");
+    }
+}
+
+/// Fails each allocation that a request takes: it is answered, or its connection closed, and nothing else.
+fn fail_each(faulty: &Faulty, other: &mut Client, commands: &[(&str, Vec<u8>, &str)]) {
+    for (name, request, end) in commands {
         let (mut answered, mut closed) = (0, 0);
         for number in 1..=200 {
             let mut client = Client::new(&faulty.daemon);
@@ -71,14 +102,13 @@ fn an_allocation_that_fails_costs_one_connection_at_most() {
             let has_failed = faulty.has_failed();
             *(if is_answered { &mut answered } else { &mut closed }) += 1;
             assert!(has_failed || is_answered, "{name}: closed, though no allocation failed");
-            assert_alive(&faulty.daemon, &mut other, &format!("{name}, allocation {number}"));
+            assert_alive(&faulty.daemon, other, &format!("{name}, allocation {number}"));
             if !has_failed {
                 break;
             }
         }
         println!("{name}: answered {answered} times, closed {closed}");
     }
-    assert!(faulty.failures() > 20, "only {} allocations were failed", faulty.failures());
 }
 
 /// The memory of a hash, up to 64 MiB, was asked for without care, and a refusal ended the process.

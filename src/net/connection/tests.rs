@@ -59,7 +59,7 @@ fn a_bounded_part_of_a_large_value_is_received_in_a_turn() {
     let sent = (&client).write(&[b'v'; RECEIVED_BYTES_MAX + 50_000]).expect("room");
     assert!(sent > RECEIVED_BYTES_MAX, "the socket takes {sent} bytes only");
     connection.note_readable(false);
-    assert_eq!(connection.turn(0, &mut tools), Verdict::Again);
+    assert_eq!(connection.turn(0, &mut tools), Verdict::AgainLater);
     assert_eq!(bytes_read(&tools) - before, RECEIVED_BYTES_MAX);
     connection.turn(0, &mut tools);
     assert_eq!(bytes_read(&tools) - before, sent);
@@ -98,10 +98,32 @@ fn a_bounded_part_of_a_large_value_is_sent_in_a_turn() {
     let value = [&b"set k 0 0 1000000\r\n"[..], &[b'v'; 1_000_000], b"\r\n"].concat();
     Client::new(&tools.service).feed(&value);
     let (mut connection, mut client) = connection(b"get k\r\n", &tools);
-    assert_eq!(connection.turn(0, &mut tools), Verdict::Again);
+    assert_eq!(connection.turn(0, &mut tools), Verdict::AgainLater);
     assert_eq!(received(&mut client), SENT_BYTES_MAX);
-    assert_eq!(connection.turn(0, &mut tools), Verdict::Again);
+    assert_eq!(connection.turn(0, &mut tools), Verdict::AgainLater);
     assert_eq!(received(&mut client), SENT_BYTES_MAX);
+}
+
+/// The idle sweep took the time between two parts of a reply for idleness, and cut values that took their time.
+#[test]
+fn who_waits_for_the_rest_of_a_reply_is_not_idle() {
+    let mut tools = tools();
+    let value = [&b"set k 0 0 1000000\r\n"[..], &[b'v'; 1_000_000], b"\r\n"].concat();
+    Client::new(&tools.service).feed(&value);
+    let (mut connection, _client) = connection(b"", &tools);
+    // Only TCP is ever idle.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut other = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+    let (ours, _) = listener.accept().expect("a connection");
+    ours.set_nonblocking(true).expect("a socket");
+    connection.stream = Stream::Tcp(mio::net::TcpStream::from_std(ours));
+    other.write_all(b"get k\r\n").expect("room");
+    assert!(connection.is_idle_since(u32::MAX));
+    connection.note_readable(false);
+    while connection.turn(0, &mut tools) == Verdict::Wait {
+        connection.note_readable(false);
+    }
+    assert!(!connection.is_blocked && !connection.is_idle_since(u32::MAX));
 }
 
 #[test]
@@ -128,7 +150,7 @@ fn answer_of(request: &[u8], is_plain: bool) -> (Vec<u8>, Verdict, u32) {
     assert_eq!(connection.is_plain(), is_plain);
     let verdict = connection.turn(0, &mut tools);
     connection.is_read_closed = false;
-    while connection.turn(0, &mut tools) == Verdict::Again {}
+    while matches!(connection.turn(0, &mut tools), Verdict::Again | Verdict::AgainLater) {}
     let mut sent = vec![0; 200_000];
     let count = client.read(&mut sent).expect("replies");
     sent.truncate(count);

@@ -69,6 +69,8 @@ struct State {
     /// What the elastic rules allow after the limit was lowered, until the mover has given the difference back, page by
     /// page: stores go on in the memory that they evict from.
     ceiling: usize,
+    /// The class that is to give a page up, 0 for none: what is given back of it is not taken again meanwhile.
+    leaving: usize,
     /// Free pages that belong to no class.
     pool: usize,
     /// Pages that went from a class to another as labels.
@@ -131,8 +133,14 @@ impl State {
         self.malloced() + self.page_bytes > self.page_limit()
     }
 
+    /// What a class may take by the fixed rules.
+    fn allowed(&self, class: usize) -> usize {
+        let is_leaving = class == self.leaving && self.pages[class] > 1;
+        (self.pages[class] - usize::from(is_leaving)) * self.page_memory()
+    }
+
     fn has_room(&self, class: usize, bytes: usize) -> bool {
-        self.used[class] + bytes <= self.pages[class] * self.page_memory()
+        self.used[class] + bytes <= self.allowed(class)
     }
 
     /// Size of the region to map for a span of `bytes`: a huge page while that is not much more than what is in use, nor
@@ -319,6 +327,7 @@ impl Budget {
             used: vec![0; classes],
             used_total: 0,
             ceiling: 0,
+            leaving: 0,
             pool: 0,
             followed: 0,
             spare: BTreeMap::new(),
@@ -366,7 +375,7 @@ impl Budget {
         let state = &mut *self.state.lock();
         let (used, allowed) = match state.is_elastic {
             true => (state.used_total, state.capacity()),
-            false => (state.used[class], state.pages[class] * state.page_memory()),
+            false => (state.used[class], state.allowed(class)),
         };
         if used + bytes > borrowable(allowed, state.page_bytes) {
             return false;
@@ -502,6 +511,11 @@ impl Budget {
         has_room
     }
 
+    /// Says which class is to give a page up, 0 for none.
+    pub fn set_leaving(&self, class: usize) {
+        self.state.lock().leaving = class;
+    }
+
     /// Moves a free page from a class to another (0 is the pool, or the system while the limit is exceeded). False when
     /// the source still uses it.
     pub fn move_page(&self, source: usize, target: usize) -> bool {
@@ -612,6 +626,24 @@ mod tests {
         assert_eq!(shown(&budget), (vec![0, 2, 2, 0], 1, 0));
         assert!(budget.take_first(3, PAGE_MEMORY_BYTES) && !budget.take_first(3, 1));
         assert_eq!(shown(&budget), (vec![0, 2, 1, 1], 2, PAGE_MEMORY_BYTES - PAGE_BYTES / BORROWED_PAGE_PART));
+    }
+
+    /// Clients that store on took the memory of a page again as it was being given up, and the move went on for ever.
+    #[test]
+    fn what_a_class_gives_up_it_does_not_take_again() {
+        let budget = Budget::new((4 << 20, 1 << 20), 0, 3, false);
+        let page = budget.counts().page_memory_bytes();
+        assert!(budget.take(1, 2 * page) && budget.take(2, 2 * page));
+        budget.give_back(1, page / 2);
+        budget.set_leaving(1);
+        assert!(!budget.take(1, page / 4));
+        budget.give_back(2, page / 2);
+        assert!(budget.take(2, page / 4));
+        budget.give_back(1, page / 2);
+        assert!(!budget.take(1, page / 4) && budget.move_page(1, 2));
+        budget.set_leaving(0);
+        budget.give_back(1, page / 2);
+        assert!(budget.take(1, page / 4));
     }
 
     #[test]
