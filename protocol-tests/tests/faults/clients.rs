@@ -227,7 +227,8 @@ fn resets_leave_nothing_behind() {
         wait_until("the connections to go", || other.stat("curr_connections") as usize == 1 + LISTENERS);
         grown = resident(&daemon).saturating_sub(before);
     }
-    wait_until("the descriptors to be closed", || descriptors(&daemon) == open);
+    // Fewer, if one was open for a moment when they were counted.
+    wait_until("the descriptors to be closed", || descriptors(&daemon) <= open);
     assert_eq!(other.stat("curr_items"), 1);
     assert_eq!(other.stat("log_watchers"), 0);
     assert!(grown < 2 << 20, "the third round took {grown} bytes");
