@@ -243,9 +243,10 @@ impl Running {
         let restricted = privileges.restrict_files();
         let fail = |error| Failure::system("cannot start threads", &error);
         verifier.map(|verifier| verifier.start(&restricted)).transpose().map_err(fail)?;
+        // Before anybody is served, so that its history begins with the first request.
+        let admin = admin.map(|(listener, config)| start_admin(listener, config, &service)).transpose()?;
         let (stopper, inboxes, ended) =
             start_threads(&service, sockets, send_bytes, reply_factor, &restricted).map_err(fail)?;
-        let admin = admin.map(|(listener, config)| start_admin(listener, config, &service)).transpose()?;
         Ok(Self {
             service,
             stopper,
