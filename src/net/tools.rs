@@ -95,8 +95,8 @@ impl Tools {
         Lent { context, read: &self.read_buffer, output: &mut self.output, sampler: &mut self.sampler }
     }
 
-    /// Ends a connection's turn: takes the time of the request that is looked at, if one is, and gives back what long replies
-    /// have needed.
+    /// Ends a connection's turn: takes the time of the request that is looked at, if one is, and gives back what long
+    /// replies have needed.
     #[inline]
     pub fn end_turn(&mut self) {
         self.output.shrink(OUTPUT_BYTES_KEPT);
