@@ -304,11 +304,14 @@ impl Output {
     }
 }
 
-/// Room made sure of ahead of a request, or of a batch of them with small values.
-pub(super) const ROOM_BYTES: usize =
-    BATCH_KEYS_MAX * (VALUE_HEADER_BYTES_MAX + SMALL_VALUE_BYTES_MAX + b"\r\nEND\r\n".len());
+/// Room made sure of ahead of a request, or of a batch of them with small values. Every connection that does not read its
+/// replies holds twice that at most, so it is not more than it must be.
+pub(super) const ROOM_BYTES: usize = 24 * 1024;
 /// Values up to this fit into that room, as many as a batch may have.
-const SMALL_VALUE_BYTES_MAX: usize = 1024;
+const SMALL_VALUE_BYTES_MAX: usize = 448;
+
+const _: () =
+    assert!(BATCH_KEYS_MAX * (VALUE_HEADER_BYTES_MAX + SMALL_VALUE_BYTES_MAX + b"\r\nEND\r\n".len()) <= ROOM_BYTES);
 
 /// Whether there is memory for a value and what follows it. Small ones have the room that was made sure of ahead.
 #[inline]

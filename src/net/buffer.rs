@@ -209,9 +209,8 @@ const TAIL_BYTES_KEPT: usize = READ_BUFFER_BYTES;
 const LONG_TAILS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most that a tail grows by beyond what it has to.
 const GROWTH_BYTES_MAX: usize = 1024 * 1024;
-/// Larger reply buffers are freed rather than kept. A pipeline of short replies grows its buffer to twice what is made sure
-/// of ahead of a batch, 87 KB; asking the system for that each time costs as much as the pipeline.
-pub const OUTPUT_BYTES_KEPT: usize = 128 * 1024;
+/// Larger reply buffers are freed rather than kept.
+pub const OUTPUT_BYTES_KEPT: usize = 64 * 1024;
 /// Spare tails and reply queues of a worker, each.
 const SPARES_MAX: usize = 64;
 
