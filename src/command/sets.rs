@@ -6,7 +6,7 @@ use crate::base::time::Now;
 use crate::protocol::text::classic::{self, StorageLine};
 use crate::protocol::text::reply;
 use crate::stats::events::class;
-use crate::store::{BATCH_KEYS_MAX, Entry, Fit};
+use crate::store::{BATCH_KEYS_MAX, Fit};
 
 use super::output::Output;
 use super::retrieval::{Answered, One};
@@ -75,7 +75,10 @@ pub(super) fn answer_one(input: &[u8], output: &mut Output, service: &Service, n
         return One::Other;
     }
     let hash = service.store.hash(set.line.key);
-    if !service.store.entry(set.line.key, hash, now, |entry| set_unwatched(entry, &set, service, now)) {
+    if !service
+        .store
+        .entry(set.line.key, hash, now, |entry| storage::set_unwatched(entry, &set.line, set.data, service, now))
+    {
         return One::NoMemory;
     }
     if !set.line.is_noreply {
@@ -98,7 +101,10 @@ fn one(set: &Plain<'_>, hash: KeyHash, output: &mut Output, context: &mut Contex
     let (service, now) = (context.service, context.now);
     if is_observed(service) {
         storage::set(&set.line, set.data, hash, output, context);
-    } else if service.store.entry(set.line.key, hash, now, |entry| set_unwatched(entry, set, service, now)) {
+    } else if service
+        .store
+        .entry(set.line.key, hash, now, |entry| storage::set_unwatched(entry, &set.line, set.data, service, now))
+    {
         output.push(storage::quiet(reply::STORED, set.line.is_noreply));
     } else {
         storage::refuse_set(&set.line, output, context);
@@ -109,12 +115,6 @@ fn one(set: &Plain<'_>, hash: KeyHash, output: &mut Output, context: &mut Contex
 #[inline]
 fn is_observed(service: &Service) -> bool {
     service.events.is_watched(class::FETCHERS | class::MUTATIONS) || service.prefixes.is_enabled()
-}
-
-/// Does what a plain set does under its key while nobody watches; false, as if it had not been, when there is no memory.
-#[inline(always)]
-fn set_unwatched(entry: &mut Entry<'_>, set: &Plain<'_>, service: &Service, now: Now) -> bool {
-    storage::set_unwatched(entry, &set.line, set.data, service, now)
 }
 
 #[inline(never)]
@@ -162,7 +162,8 @@ fn store_together(sets: &[Plain<'_>], hashes: &[KeyHash], context: &Context<'_>)
         hashes,
         context.now,
         |index, entry| {
-            is_full = is_full || !set_unwatched(entry, &sets[index], service, context.now);
+            let set = &sets[index];
+            is_full = is_full || !storage::set_unwatched(entry, &set.line, set.data, service, context.now);
             if !is_full {
                 stored |= 1 << index;
             }

@@ -1,9 +1,9 @@
 //! One connection: its socket, its conversation, and what is unfinished of either.
 //!
 //! A worker gives a connection turns. One turn is at most: send what waits; one read into the worker's buffer and one call of
-//! the session, or a bounded number of bytes read straight into large values; a bounded number of bytes sent. Nearly all turns are plain ones,
-//! of connections from whose last turn nothing is left: those have a short way of their own, in `plain`. `read` and `receive`
-//! are what comes in, `send` what goes out.
+//! the session, or a bounded number of bytes read straight into large values; a bounded number of bytes sent. Nearly all
+//! turns are plain ones, of connections from whose last turn nothing is left: those have a short way of their own, in
+//! `plain`. `read` and `receive` are what comes in, `send` what goes out.
 //!
 //! ```text
 //!              readable, woken, unfinished             reply does not fit the socket

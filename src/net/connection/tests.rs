@@ -92,11 +92,16 @@ fn a_send_has_a_bounded_number_of_parts() {
     assert_eq!(received(&mut client), rest);
 }
 
+/// A value that is sent in several turns, under `k`.
+fn store_large(tools: &Tools) {
+    let set = [&b"set k 0 0 1000000\r\n"[..], &[b'v'; 1_000_000], b"\r\n"].concat();
+    Client::new(&tools.service).feed(&set);
+}
+
 #[test]
 fn a_bounded_part_of_a_large_value_is_sent_in_a_turn() {
     let mut tools = tools();
-    let value = [&b"set k 0 0 1000000\r\n"[..], &[b'v'; 1_000_000], b"\r\n"].concat();
-    Client::new(&tools.service).feed(&value);
+    store_large(&tools);
     let (mut connection, mut client) = connection(b"get k\r\n", &tools);
     assert_eq!(connection.turn(0, &mut tools), Verdict::AgainLater);
     assert_eq!(received(&mut client), SENT_BYTES_MAX);
@@ -108,8 +113,7 @@ fn a_bounded_part_of_a_large_value_is_sent_in_a_turn() {
 #[test]
 fn who_waits_for_the_rest_of_a_reply_is_not_idle() {
     let mut tools = tools();
-    let value = [&b"set k 0 0 1000000\r\n"[..], &[b'v'; 1_000_000], b"\r\n"].concat();
-    Client::new(&tools.service).feed(&value);
+    store_large(&tools);
     let (mut connection, _client) = connection(b"", &tools);
     // Only TCP is ever idle.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
