@@ -143,7 +143,7 @@ fn send(output: &mut Output, sent: &mut Vec<u8>) {
     while !output.is_empty() {
         let pending = output.pending();
         let mut slices = [IoSlice::new(&[]); 4];
-        let count = output.slices(&mut slices);
+        let count = output.slices(&mut slices, usize::MAX);
         let mut bytes = 0;
         for slice in &slices[..count] {
             sent.extend_from_slice(slice);
@@ -307,7 +307,7 @@ impl Socket {
             self.turns += 1;
             assert!(self.turns < TURNS_MAX, "a connection that turns forever");
             match self.connection.turn(1, &mut self.tools) {
-                Verdict::Again => {}
+                Verdict::Again | Verdict::AgainLater => {}
                 Verdict::Wait | Verdict::WaitHolding => return,
                 Verdict::Close(_) => {
                     self.is_closed = true;

@@ -119,7 +119,7 @@ fn decode(text: &[u8]) -> Option<Vec<u8>> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits: Vec<u8> = text.iter().copied().filter(|byte| *byte == b'=' || LETTERS.contains(byte)).collect();
     // Room is asked for before anything is decoded.
-    if digits.is_empty() || digits.len() % 4 != 0 || digits.len() / 4 * 3 > 250 {
+    if digits.is_empty() || !digits.len().is_multiple_of(4) || digits.len() / 4 * 3 > 250 {
         return None;
     }
     let mut bytes = Vec::new();

@@ -93,7 +93,11 @@ fn judge_options(options: &Options) {
     assert!(!options.listen.is_empty());
     assert!(options.growth_factor > 1.0 && options.chunk_size_min > 0);
     assert!((1024..=1 << 30).contains(&options.item_size_max), "{}", options.item_size_max);
-    assert!(options.slab_chunk_max > 0 && SLAB_PAGE_BYTES % options.slab_chunk_max == 0, "{}", options.slab_chunk_max);
+    assert!(
+        options.slab_chunk_max > 0 && SLAB_PAGE_BYTES.is_multiple_of(options.slab_chunk_max),
+        "{}",
+        options.slab_chunk_max
+    );
     assert!(options.slab_automove <= 2 && options.slab_automove_ratio > 0.0 && options.slab_automove_ratio <= 1.0);
     assert!((3..=1800).contains(&options.slab_automove_window));
     assert!(options.partitions == 0 || options.partitions.is_power_of_two() && options.partitions <= 1024);

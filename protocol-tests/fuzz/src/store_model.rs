@@ -198,12 +198,12 @@ impl Model {
                 self.seconds += if jump > 250 { 100_000 } else { u32::from(jump % 8) };
                 self.settle();
             }
-            24 if bytes.byte() % 4 == 0 => {
+            24 if bytes.byte().is_multiple_of(4) => {
                 self.store.flush(None, now);
                 self.items.clear();
                 self.flush = None;
             }
-            25 if bytes.byte() % 4 == 0 => {
+            25 if bytes.byte().is_multiple_of(4) => {
                 let at = self.seconds + 1 + u32::from(bytes.byte() % 5);
                 self.store.flush(Some(at), now);
                 self.flush = Some(at);
@@ -218,7 +218,7 @@ impl Model {
                 }
             }
             29 => self.pin(key(bytes), bytes.byte()),
-            30 if bytes.byte() % 8 == 0 => self.restart(bytes.byte()),
+            30 if bytes.byte().is_multiple_of(8) => self.restart(bytes.byte()),
             31 if self.comparisons < COMPARISONS_MAX => {
                 self.comparisons += 1;
                 self.compare_counts();
@@ -324,10 +324,13 @@ impl Model {
 
     fn get(&mut self, number: u16) {
         let key = Self::key(number);
-        let found = self.store.get(&key, self.store.hash(&key), now(self.seconds), |item| {
+        let mut found = None;
+        let is_there = self.store.get(&key, self.store.hash(&key), now(self.seconds), |item: &ItemView| {
             assert_eq!(item.key(), key);
-            owned(item)
+            found = Some(owned(item));
+            true
         });
+        assert_eq!(is_there, found.is_some());
         if let Some(found) = found {
             self.compare(number, &found);
         }

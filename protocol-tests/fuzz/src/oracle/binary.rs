@@ -2,7 +2,7 @@
 
 use crate::bytes::Bytes;
 
-use super::items::{Counted, Items, Mode, NewItem, Stored};
+use super::items::{Counted, Items, Mode, NewItem, Outcome};
 use super::{Oracle, Script};
 
 const NOT_FOUND: u16 = 0x01;
@@ -177,14 +177,14 @@ impl Oracle {
             vivifies: false,
         };
         let status = match self.items.store(packet.key, new) {
-            (Stored::Stored, _, _) if is_quiet => return,
-            (Stored::Stored, cas, _) => return packet.reply(0, cas, b"", b"", b"", script),
-            (Stored::Exists, _, _) => EXISTS,
-            (Stored::NotFound, _, _) => NOT_FOUND,
-            (Stored::NotStored, _, _) if own == Mode::Add => EXISTS,
-            (Stored::NotStored, _, _) if own == Mode::Replace => NOT_FOUND,
-            (Stored::NotStored, _, _) => NOT_STORED,
-            (Stored::TooLarge, _, _) => {
+            (Outcome::Stored, _, _) if is_quiet => return,
+            (Outcome::Stored, cas, _) => return packet.reply(0, cas, b"", b"", b"", script),
+            (Outcome::Exists, _, _) => EXISTS,
+            (Outcome::NotFound, _, _) => NOT_FOUND,
+            (Outcome::NotStored, _, _) if own == Mode::Add => EXISTS,
+            (Outcome::NotStored, _, _) if own == Mode::Replace => NOT_FOUND,
+            (Outcome::NotStored, _, _) => NOT_STORED,
+            (Outcome::TooLarge, _, _) => {
                 if own == Mode::Set {
                     self.items.remove(packet.key);
                 }

@@ -21,7 +21,7 @@ pub(super) struct Item {
 
 /// How a store ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Stored {
+pub(super) enum Outcome {
     Stored,
     NotStored,
     Exists,
@@ -152,10 +152,10 @@ impl Items {
     }
 
     /// A store; what becomes of the present item when the new one is too large is for the caller.
-    pub fn store(&mut self, key: &[u8], new: NewItem) -> (Stored, u64, usize) {
+    pub fn store(&mut self, key: &[u8], new: NewItem) -> (Outcome, u64, usize) {
         let given = new.value.len();
         if Self::is_too_large(key, given, new.flags) {
-            return (Stored::TooLarge, 0, given);
+            return (Outcome::TooLarge, 0, given);
         }
         let present = self.find(key).cloned();
         let refused = |stored| (stored, 0, given);
@@ -163,19 +163,19 @@ impl Items {
         let mut stale = None;
         match (new.mode, &present) {
             (Mode::Set, _) | (Mode::Add, None) | (Mode::Replace, Some(_)) => {}
-            (Mode::Add, Some(_)) | (Mode::Replace, None) => return refused(Stored::NotStored),
-            (Mode::Cas, None) => return refused(Stored::NotFound),
+            (Mode::Add, Some(_)) | (Mode::Replace, None) => return refused(Outcome::NotStored),
+            (Mode::Cas, None) => return refused(Outcome::NotFound),
             (Mode::Cas, Some(old)) if new.compare == old.cas && new.compare != 0 => {}
             (Mode::Cas, Some(old)) if new.allows_stale && new.compare != 0 && new.compare < old.cas => {
                 exptime = old.exptime;
                 stale = Some(old.is_won);
             }
-            (Mode::Cas, Some(_)) => return refused(Stored::Exists),
+            (Mode::Cas, Some(_)) => return refused(Outcome::Exists),
             (Mode::Append | Mode::Prepend, None) if new.vivifies => {}
-            (Mode::Append | Mode::Prepend, None) => return refused(Stored::NotStored),
+            (Mode::Append | Mode::Prepend, None) => return refused(Outcome::NotStored),
             (Mode::Append | Mode::Prepend, Some(old)) => {
                 if new.compare != 0 && new.compare != old.cas {
-                    return refused(Stored::Exists);
+                    return refused(Outcome::Exists);
                 }
                 let parts = match new.mode {
                     Mode::Append => [old.value.as_slice(), &new.value],
@@ -183,12 +183,12 @@ impl Items {
                 };
                 let value = parts.concat();
                 if Self::is_too_large(key, value.len(), old.flags) {
-                    return refused(Stored::NotStored);
+                    return refused(Outcome::NotStored);
                 }
                 let bytes = value.len();
                 let (flags, exptime) = (old.flags, old.exptime);
                 let cas = self.put(key, value, flags, exptime, new.cas).cas;
-                return (Stored::Stored, cas, bytes);
+                return (Outcome::Stored, cas, bytes);
             }
         }
         let item = self.put(key, new.value, new.flags, exptime, new.cas);
@@ -197,7 +197,7 @@ impl Items {
             item.is_stale = true;
             item.is_won = is_won;
         }
-        (Stored::Stored, item.cas, given)
+        (Outcome::Stored, item.cas, given)
     }
 
     /// An increment or decrement.

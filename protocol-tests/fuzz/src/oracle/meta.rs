@@ -2,7 +2,7 @@
 
 use crate::bytes::Bytes;
 
-use super::items::{Counted, Item, Mode, NewItem, Stored};
+use super::items::{Counted, Item, Mode, NewItem, Outcome};
 use super::{Oracle, Script};
 
 /// A flag: its letter and its argument.
@@ -158,12 +158,12 @@ impl Oracle {
         };
         let (stored, cas, bytes_now) = self.items.store(&key, new);
         let code = match stored {
-            Stored::Stored if has(&flags, 'q') => return,
-            Stored::Stored => "HD",
-            Stored::NotStored => "NS",
-            Stored::Exists => "EX",
-            Stored::NotFound => "NF",
-            Stored::TooLarge => {
+            Outcome::Stored if has(&flags, 'q') => return,
+            Outcome::Stored => "HD",
+            Outcome::NotStored => "NS",
+            Outcome::Exists => "EX",
+            Outcome::NotFound => "NF",
+            Outcome::TooLarge => {
                 // In every mode: nobody is to read what was meant to be replaced.
                 self.items.remove(&key);
                 return script.answer("SERVER_ERROR object too large for cache\r\n", false);

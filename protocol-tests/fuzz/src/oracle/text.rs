@@ -2,7 +2,7 @@
 
 use crate::bytes::Bytes;
 
-use super::items::{Counted, Mode, NewItem, Stored};
+use super::items::{Counted, Mode, NewItem, Outcome};
 use super::{Oracle, Script};
 
 const BAD_LINE: &str = "CLIENT_ERROR bad command line format\r\n";
@@ -115,11 +115,11 @@ impl Oracle {
             vivifies: false,
         };
         let reply = match self.items.store(&key, new).0 {
-            Stored::Stored => "STORED\r\n",
-            Stored::NotStored => "NOT_STORED\r\n",
-            Stored::Exists => "EXISTS\r\n",
-            Stored::NotFound => "NOT_FOUND\r\n",
-            Stored::TooLarge => {
+            Outcome::Stored => "STORED\r\n",
+            Outcome::NotStored => "NOT_STORED\r\n",
+            Outcome::Exists => "EXISTS\r\n",
+            Outcome::NotFound => "NOT_FOUND\r\n",
+            Outcome::TooLarge => {
                 // Nobody is to read what was meant to be replaced.
                 if mode == Mode::Set {
                     self.items.remove(&key);
