@@ -455,6 +455,8 @@ fn slow_clients_shut_nobody_out() {
 #[test]
 fn a_request_in_pieces_is_answered() {
     let Some(world) = World::start(&["-t", "1"]) else { return };
+    // The admin listener answers first, and says until then that no connections are accepted.
+    world.ask(&[("mn\r\n", "MN\r\n")]);
     let mut stream = world.admin();
     for byte in b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n" {
         stream.write_all(&[*byte]).unwrap();

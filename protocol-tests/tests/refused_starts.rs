@@ -106,7 +106,7 @@ fn sockets_that_were_left_are_replaced() {
     }
     let options = "-s {folder}/socket -l 127.0.0.1 -p {port} -o admin_listen=unix:{folder}/admin";
     let daemon = plan.options(options).start();
-    assert_eq!(daemon.page("/readyz").0, 200, "{}", daemon.errors());
+    wait_until("the workers", || daemon.page("/readyz").0 == 200);
     assert!(left.iter().all(|path| UnixStream::connect(path).is_ok()), "{}", daemon.errors());
 }
 
