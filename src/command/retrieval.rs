@@ -93,7 +93,7 @@ pub(super) fn answer_one(input: &[u8], output: &mut Output, service: &Service, n
     let Some((key, bytes)) = classic::single_get(input) else {
         return One::Other;
     };
-    if bytes != input.len() || is_observed(service) || !output.begin_reply() {
+    if bytes != input.len() || is_observed(service) {
         return One::Other;
     }
     let writer = ValueWriter { key, has_cas: PLAIN.has_cas, is_last: true, output: &mut *output };
