@@ -96,7 +96,7 @@ pub struct Service {
     /// The process' clock.
     pub clock: Arc<Clock>,
     /// Counters, one set per worker.
-    pub workers: Box<[CachePadded<WorkerCounters>]>,
+    pub workers: Box<[Arc<CachePadded<WorkerCounters>>]>,
     /// What each worker sees of sampled requests; `None` when nobody may ask.
     pub observations: Option<Box<[CachePadded<WorkerObservation>]>>,
     /// Open connections and listeners.

@@ -169,20 +169,22 @@ impl Session {
     }
 
     /// [`Session::process`] for when a command is next and `input` is probably one whole request of the most frequent kinds:
-    /// nothing is set up then for anything else. [`Session::process_other`] has to go on with what is not answered.
+    /// nothing is set up then for anything else. `output` is empty, so that any reply may begin, and not one that keeps where
+    /// replies begin. [`Session::process_other`] has to go on with what is not answered.
     #[inline(always)]
     pub fn answer_one(&mut self, input: &[u8], output: &mut Output, service: &Service, now: Now) -> One {
-        debug_assert!(self.is_at_command() && self.wanted == 0);
-        output.allow_replies(service.config.replies_per_turn_max());
-        if output.pending() >= OUTPUT_BYTES_MAX || !output.has_room(&service.store) || verbose::is_on() {
+        debug_assert!(self.is_at_command() && self.wanted == 0 && output.is_empty());
+        if !output.has_room(&service.store) || verbose::is_on() {
             return One::Other;
         }
         // Nothing was kept of an earlier input, so no part of a line has been looked at.
         self.scanned = 0;
-        match input.first() {
-            Some(b'g') => retrieval::answer_one(input, output, service, now),
-            Some(b's') => sets::answer_one(input, output, service, now),
-            _ => One::Other,
+        if input.starts_with(b"get ") {
+            retrieval::answer_one(input, output, service, now)
+        } else if input.starts_with(b"set ") {
+            sets::answer_one(input, output, service, now)
+        } else {
+            One::Other
         }
     }
 

@@ -71,7 +71,7 @@ pub(super) fn answer_one(input: &[u8], output: &mut Output, service: &Service, n
     let Some(set) = Plain::read_whole(input, service) else {
         return One::Other;
     };
-    if is_observed(service) || !output.begin_reply() {
+    if is_observed(service) {
         return One::Other;
     }
     let hash = service.store.hash(set.line.key);

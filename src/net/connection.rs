@@ -93,6 +93,8 @@ pub struct Connection {
     is_unfinished: bool,
     /// A send found the socket full; nothing happens until it is writable.
     is_blocked: bool,
+    /// Nothing is unfinished: what [`Connection::has_come_to_rest`] said after the last turn, and nothing has changed since.
+    is_at_rest: bool,
     /// It is on the worker's ready list.
     pub is_listed: bool,
     /// To be closed once the replies are sent.
@@ -119,6 +121,7 @@ impl Connection {
             is_ended: false,
             is_unfinished: false,
             is_blocked: false,
+            is_at_rest: false,
             is_listed: false,
             closing: None,
             held: Held::default(),
@@ -144,6 +147,7 @@ impl Connection {
     pub fn note_readable(&mut self, is_read_closed: bool) -> bool {
         self.is_readable = true;
         self.is_read_closed |= is_read_closed;
+        self.is_at_rest &= !is_read_closed;
         !self.is_blocked
     }
 
@@ -158,6 +162,7 @@ impl Connection {
     /// Notes a wake from another thread; true when a turn has something to do.
     pub fn note_woken(&mut self) -> bool {
         self.is_unfinished = true;
+        self.is_at_rest = false;
         !self.is_blocked
     }
 
@@ -240,6 +245,7 @@ impl Connection {
             let spare = tools.pool.output();
             self.output = Some(std::mem::replace(&mut tools.output, spare));
         }
+        self.is_at_rest = self.has_come_to_rest();
         match verdict {
             Verdict::Wait if self.is_holding() => Verdict::WaitHolding,
             other => other,
@@ -304,7 +310,10 @@ impl Connection {
     #[cold]
     fn unblock(&mut self, tools: &mut Tools) -> Option<Verdict> {
         match self.send(tools) {
-            Sent::All => None,
+            Sent::All => {
+                self.entry.replies_waiting.store(0, Ordering::Relaxed);
+                None
+            }
             Sent::Part => Some(Verdict::Wait),
             Sent::Enough => Some(Verdict::AgainLater),
             Sent::Failed => Some(Verdict::Close(CloseReason::Error)),
@@ -383,7 +392,7 @@ impl Connection {
 
     fn note_keeping(&mut self, is_kept: bool, tools: &Tools) -> bool {
         if !is_kept {
-            tools.service.workers[tools.worker].read_buf_oom.add(1);
+            tools.counters.read_buf_oom.add(1);
         }
         is_kept
     }
@@ -478,7 +487,7 @@ impl Connection {
             Next::Yield => {
                 self.is_unfinished = true;
                 if !self.tail.is_empty() {
-                    tools.service.workers[tools.worker].conn_yields.add(1);
+                    tools.counters.conn_yields.add(1);
                 }
                 Step::Again { may_defer: consumed > 0 }
             }
@@ -503,7 +512,6 @@ impl Connection {
             ConnectionState::Read
         };
         self.entry.set_state(state);
-        self.entry.replies_waiting.store(0, Ordering::Relaxed);
     }
 }
 

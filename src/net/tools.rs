@@ -4,10 +4,11 @@
 use std::time::Instant;
 
 use crate::base::sizes::READ_BUFFER_BYTES;
-use crate::base::sync::Arc;
+use crate::base::sync::{Arc, CachePadded};
 use crate::base::time::Now;
 use crate::command::service::{Context, Scratch, Wake};
 use crate::command::{Output, Service};
+use crate::stats::counters::WorkerCounters;
 
 use super::address::Peer;
 use super::buffer::{OUTPUT_BYTES_KEPT, Pool};
@@ -20,6 +21,8 @@ pub struct Tools {
     pub service: Arc<Service>,
     /// The worker.
     pub worker: usize,
+    /// The worker's own, `service.workers[worker]`.
+    pub counters: Arc<CachePadded<WorkerCounters>>,
     /// Start of the current round.
     pub instant: Instant,
     /// The same, as the store counts time.
@@ -66,6 +69,7 @@ impl Tools {
     ) -> Self {
         Self {
             worker,
+            counters: Arc::clone(&service.workers[worker]),
             instant,
             now: service.clock.at(instant),
             is_stopping: false,

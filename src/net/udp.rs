@@ -86,7 +86,7 @@ impl Endpoint {
             }
             match self.socket.recv_from(&mut tools.read_buffer) {
                 Ok((length, client)) => {
-                    tools.service.workers[tools.worker].bytes_read.add(length as u64);
+                    tools.counters.bytes_read.add(length as u64);
                     if let Some(request) = Request::parse(&tools.read_buffer[..length]) {
                         self.answer(length, request.id, client, tools);
                     }
@@ -122,7 +122,7 @@ impl Endpoint {
             self.reply.refuse(line, is_text, bytes_max);
         }
         let sent = self.send(id, client);
-        tools.service.workers[tools.worker].bytes_written.add(sent);
+        tools.counters.bytes_written.add(sent);
         self.reply.clear();
         self.reply.shrink(REPLY_BYTES_KEPT);
         self.output.shrink(REPLY_BYTES_KEPT);

@@ -256,6 +256,13 @@ impl Worker {
     #[inline(always)]
     fn follow(&mut self, token: usize, verdict: Verdict) {
         self.tools.end_turn();
+        if verdict != Verdict::Wait {
+            self.follow_further(token, verdict);
+        }
+    }
+
+    #[inline(never)]
+    fn follow_further(&mut self, token: usize, verdict: Verdict) {
         match verdict {
             Verdict::Wait => {}
             Verdict::WaitHolding => {
@@ -333,7 +340,7 @@ impl Worker {
             .filter_map(|(token, connection)| connection.is_idle_since(limit).then_some(token))
             .collect();
         for token in idle {
-            self.tools.service.workers[self.tools.worker].idle_kicks.add(1);
+            self.tools.counters.idle_kicks.add(1);
             self.close(token, "idle_timeout");
         }
     }

@@ -400,7 +400,7 @@ fn service(
     events: Arc<EventHub>,
     begun: Begun,
 ) -> Service {
-    let workers = (0..config.command.threads).map(|_| CachePadded::new(WorkerCounters::default()));
+    let workers = (0..config.command.threads).map(|_| Arc::new(CachePadded::new(WorkerCounters::default())));
     let observations = || (0..config.command.threads).map(|_| CachePadded::new(WorkerObservation::default()));
     Service {
         store: begun.store,

@@ -3,7 +3,6 @@
 //! what cannot be; as soon as something is out of the ordinary the general turn goes on with it.
 
 use super::{Connection, Step, Verdict};
-use crate::base::sync::Ordering;
 use crate::command::One;
 use crate::net::tools::{Lent, Tools};
 use crate::stats::connections::ConnectionState;
@@ -14,9 +13,15 @@ impl Connection {
     /// Whether its turn is a plain one.
     #[inline(always)]
     pub(super) fn is_plain(&self) -> bool {
-        let has_more = self.is_unfinished | self.is_blocked | self.is_read_closed | self.is_ended | self.expects_large;
-        self.is_readable
-            && !has_more
+        debug_assert!(!self.is_at_rest || self.has_come_to_rest());
+        self.is_at_rest && self.is_readable
+    }
+
+    /// Whether a turn has left nothing unfinished. Asked after those that are not plain; plain ones leave it as it is.
+    pub(super) fn has_come_to_rest(&self) -> bool {
+        let has_more =
+            self.is_unfinished || self.is_blocked || self.is_read_closed || self.is_ended || self.expects_large;
+        !has_more
             && self.deferrals == 0
             && self.closing.is_none()
             && self.output.is_none()
@@ -30,7 +35,7 @@ impl Connection {
         debug_assert!(tools.output.is_empty() && self.needed == 0);
         let length = tools.read_buffer.len();
         let result = self.stream.read(&mut tools.read_buffer, &mut tools.tls);
-        let counters = &tools.service.workers[tools.worker];
+        let counters = &*tools.counters;
         let total = match self.note_read(result, length, counters) {
             Read::Bytes(total) => total,
             other => return Err(Some(self.step_without_bytes(&other))),
@@ -51,7 +56,6 @@ impl Connection {
             return Err(Some(Step::Wait));
         }
         self.entry.set_state(ConnectionState::Read);
-        self.entry.replies_waiting.store(0, Ordering::Relaxed);
         Ok(Verdict::Wait)
     }
 

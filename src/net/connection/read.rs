@@ -29,7 +29,7 @@ impl Connection {
         let space = &mut tools.read_buffer[kept..end];
         let length = space.len();
         let result = self.stream.read(space, &mut tools.tls);
-        match self.note_read(result, length, &tools.service.workers[tools.worker]) {
+        match self.note_read(result, length, &tools.counters) {
             Read::Bytes(count) => Read::Bytes(kept + count),
             other => other,
         }
@@ -42,7 +42,7 @@ impl Connection {
             return Read::Failed;
         };
         let result = self.stream.read(space, &mut tools.tls);
-        let read = self.note_read(result, READ_BUFFER_BYTES, &tools.service.workers[tools.worker]);
+        let read = self.note_read(result, READ_BUFFER_BYTES, &tools.counters);
         let count = match read {
             Read::Bytes(count) => count,
             _ => 0,

@@ -29,7 +29,7 @@ impl Connection {
             let length = wanted + behind.len();
             let mut slices = [IoSliceMut::new(&mut space[..wanted]), IoSliceMut::new(behind)];
             let result = self.stream.read_vectored(&mut slices, &mut tools.tls);
-            match self.note_read(result, length, &tools.service.workers[tools.worker]) {
+            match self.note_read(result, length, &tools.counters) {
                 Read::Bytes(count) => {
                     let received = count.min(wanted);
                     self.session.received(received);

@@ -35,7 +35,7 @@ impl Connection {
             };
             match result {
                 Ok(sent) if sent > 0 => {
-                    tools.service.workers[tools.worker].bytes_written.add(sent as u64);
+                    tools.counters.bytes_written.add(sent as u64);
                     tools.output.advance(sent);
                     budget = budget.saturating_sub(sent);
                     self.held.note_moved(sent);

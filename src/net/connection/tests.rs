@@ -130,6 +130,38 @@ fn who_waits_for_the_rest_of_a_reply_is_not_idle() {
     assert!(!connection.is_blocked && !connection.is_idle_since(u32::MAX));
 }
 
+/// A plain turn does not look at what a full socket has left: it must be gone by then.
+#[test]
+fn a_client_that_has_read_at_last_is_served_plainly_again() {
+    let mut tools = tools();
+    store_large(&tools);
+    let (mut connection, mut client) = connection(b"get k\r\n", &tools);
+    let waiting = |connection: &Connection| connection.entry().replies_waiting.load(Ordering::Relaxed);
+    while connection.turn(0, &mut tools) == Verdict::AgainLater {}
+    assert!(connection.is_blocked && !connection.is_at_rest && waiting(&connection) == 1);
+    let mut sent = 0;
+    while connection.is_blocked {
+        sent += received(&mut client);
+        connection.note_writable();
+        while connection.turn(0, &mut tools) == Verdict::AgainLater {}
+    }
+    sent += received(&mut client);
+    assert_eq!(sent, b"VALUE k 0 1000000\r\n\r\nEND\r\n".len() + 1_000_000);
+    assert!(connection.is_at_rest && waiting(&connection) == 0);
+    client.write_all(b"get none\r\n").expect("room");
+    connection.note_readable(false);
+    assert!(connection.is_plain());
+    assert_eq!(connection.turn(0, &mut tools), Verdict::Wait);
+    assert_eq!(received(&mut client), b"END\r\n".len());
+    // A wake or the end of the stream is something to do.
+    connection.note_woken();
+    assert!(!connection.is_at_rest);
+    assert_eq!(connection.turn(0, &mut tools), Verdict::Wait);
+    assert!(connection.is_at_rest);
+    connection.note_readable(true);
+    assert!(!connection.is_plain());
+}
+
 #[test]
 fn a_session_that_waits_for_more_than_may_be_kept_is_closed() {
     let tools = tools();
@@ -150,10 +182,9 @@ fn answer_of(request: &[u8], is_plain: bool) -> (Vec<u8>, Verdict, u32) {
     client.write_all(request).expect("room");
     connection.note_readable(false);
     // Any reason not to be plain will do.
-    connection.is_read_closed = !is_plain;
+    connection.is_at_rest &= is_plain;
     assert_eq!(connection.is_plain(), is_plain);
     let verdict = connection.turn(0, &mut tools);
-    connection.is_read_closed = false;
     while matches!(connection.turn(0, &mut tools), Verdict::Again | Verdict::AgainLater) {}
     let mut sent = vec![0; 200_000];
     let count = client.read(&mut sent).expect("replies");
