@@ -24,10 +24,8 @@ const BATCH_BYTES_MAX: usize = 64 * 1024;
 enum Answer {
     /// Nothing yet.
     Left,
-    /// It is in the output.
-    Written,
     /// It is in the scratch memory, from the first to before the second byte.
-    Kept(usize, usize),
+    Kept(u32, u32),
 }
 
 /// See the module comment.
@@ -39,7 +37,9 @@ pub(super) struct Batch<'a> {
     left: [usize; BATCH_KEYS_MAX],
     /// count <= BATCH_KEYS_MAX
     count: usize,
-    /// Keys up to and with the last one answered together: kept_until <= count
+    /// The first so many keys are answered already: written <= count
+    written: usize,
+    /// Keys up to and with the last one whose answer is kept: kept_until <= count
     kept_until: usize,
     has_bad_key: bool,
 }
@@ -53,6 +53,7 @@ impl<'a> Batch<'a> {
             answers: [Answer::Left; BATCH_KEYS_MAX],
             left: [0; BATCH_KEYS_MAX],
             count: 0,
+            written: 0,
             kept_until: 0,
             has_bad_key: false,
         }
@@ -76,7 +77,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Adds a key with `left` bytes behind it; there must be room.
-    #[inline]
+    #[inline(always)]
     pub fn add(&mut self, key: &'a [u8], left: usize, context: &Context<'_>) {
         self.keys[self.count] = key;
         self.hashes[self.count] = context.service.store.hash(key);
@@ -88,6 +89,12 @@ impl<'a> Batch<'a> {
     #[inline]
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// How many keys [`Batch::answer_together`] has answered, from the first on.
+    #[inline]
+    pub fn written(&self) -> usize {
+        self.written
     }
 
     /// Whether the key behind these is too long.
@@ -113,7 +120,8 @@ impl<'a> Batch<'a> {
         Wanted { key: self.keys[index], hash: self.hashes[index] }
     }
 
-    /// Looks up what can be looked up together; [`Batch::push_answer`] gives the answers. With `ends` each key's answer
+    /// Looks up what can be looked up together. The first answers may be in the output then ([`Batch::written`]);
+    /// [`Batch::push_answer`] gives the others. With `ends` each key's answer
     /// has its own end.
     pub fn answer_together(&mut self, has_cas: bool, ends: bool, output: &mut Output, context: &mut Context<'_>) {
         let service = context.service;
@@ -130,7 +138,8 @@ impl<'a> Batch<'a> {
         }
         let limit = out.len() + BATCH_BYTES_MAX;
         let mut is_open = true;
-        let (keys, answers, kept_until) = (&self.keys[..self.count], &mut self.answers, &mut self.kept_until);
+        let keys = &self.keys[..self.count];
+        let (answers, written, kept_until) = (&mut self.answers, &mut self.written, &mut self.kept_until);
         service.store.get_batch(keys, &self.hashes[..self.count], context.now, |index, item| {
             let start = out.len();
             if !is_open || start > limit {
@@ -145,20 +154,24 @@ impl<'a> Batch<'a> {
                 None if ends => out.extend_from_slice(reply::END),
                 _ => {}
             }
-            *kept_until = (*kept_until).max(index + 1);
-            answers[index] = if is_in_order { Answer::Written } else { Answer::Kept(start, out.len()) };
+            if is_in_order {
+                *written = index + 1;
+            } else {
+                *kept_until = (*kept_until).max(index + 1);
+                answers[index] = Answer::Kept(start as u32, out.len() as u32);
+            }
             true
         });
     }
 
-    /// Appends a key's answer, if there is one, and says so. To be asked in the order of the keys, each once.
+    /// Appends a key's answer, if one is kept, and says so. To be asked in the order of the keys behind those that are
+    /// written, each once.
     #[inline]
     pub fn push_answer(&self, index: usize, output: &mut Output, context: &Context<'_>) -> bool {
-        match self.answers[index] {
-            Answer::Left => return false,
-            Answer::Written => {}
-            Answer::Kept(start, end) => output.push_value(Value::Inline(&context.scratch.replies[start..end])),
-        }
+        let Answer::Kept(start, end) = self.answers[index] else {
+            return false;
+        };
+        output.push_value(Value::Inline(&context.scratch.replies[start as usize..end as usize]));
         true
     }
 }

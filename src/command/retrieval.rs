@@ -114,17 +114,19 @@ fn answer_batch(input: &[u8], requests_max: u32, output: &mut Output, context: &
         batch.add(key, rest.len(), context);
     }
     batch.answer_together(PLAIN.has_cas, true, output, context);
-    let mut answered = Answered::default();
-    for index in 0..batch.count() {
+    let answered_until = |index: usize| match index.checked_sub(1) {
+        Some(last) => Answered { bytes: input.len() - batch.left(last), requests: index as u32 },
+        None => Answered::default(),
+    };
+    for index in batch.written()..batch.count() {
         if !batch.push_answer(index, output, context) {
             if (output.pending() >= OUTPUT_BYTES_MAX && batch.may_stop_before(index)) || !output.begin_reply() {
-                break;
+                return answered_until(index);
             }
             one(PLAIN, batch.wanted(index), true, output, context);
         }
-        answered = Answered { bytes: input.len() - batch.left(index), requests: index as u32 + 1 };
     }
-    answered
+    answered_until(batch.count())
 }
 
 /// Looks up the keys in `keys` and appends their values. The first key's reply is the command's, begun already; each
@@ -151,7 +153,7 @@ fn many(lookup: Lookup, keys: &[u8], output: &mut Output, context: &mut Context<
         if lookup.deadline.is_none() {
             batch.answer_together(lookup.has_cas, false, output, context);
         }
-        for index in 0..batch.count() {
+        for index in batch.written()..batch.count() {
             if batch.push_answer(index, output, context) {
                 continue;
             }
