@@ -8,6 +8,7 @@ use crate::base::time::Now;
 
 use super::Store;
 use super::entry::{Entry, Hint, ItemView};
+use super::index::{Bucket, Likely};
 use super::partition::Partition;
 
 /// Most keys of a batch.
@@ -81,11 +82,15 @@ impl Store {
             }
             left &= !mine;
             let mut touched = 0;
+            let mut buckets = [&Bucket::EMPTY; BATCH_KEYS_MAX];
             for key in members(mine) {
-                touched ^= partition.index.touch(hashes[key].0);
+                buckets[key] = partition.index.bucket_of(hashes[key].0);
+                touched ^= buckets[key].touch();
             }
             for key in members(mine) {
-                hints[key] = partition.probable(hashes[key]);
+                if let Likely::Item(id) = buckets[key].likely(hashes[key].0) {
+                    hints[key] = Hint(id);
+                }
             }
             for key in members(mine) {
                 touched ^= partition.touch(hints[key]);

@@ -23,9 +23,11 @@
 mod bucket;
 mod spill;
 
+pub use bucket::Bucket;
+
 use super::ids::ItemId;
 
-use bucket::{Bucket, PLACES};
+use bucket::PLACES;
 use spill::{GROUP, SPILL_PLACES, Spill, owner_of};
 
 /// Buckets in a segment of the directory: 64 KiB.
@@ -204,22 +206,10 @@ impl Index {
         None
     }
 
-    /// Touches the bucket of a hash.
-    #[inline]
-    pub fn touch(&self, hash: u64) -> u8 {
-        self.bucket(self.bucket_number(hash)).tags[0]
-    }
-
-    /// The first item of the bucket with this hash's tag, without looking at items: nearly always the one that is meant, and
-    /// what a prefetch touches.
+    /// The bucket of a hash, as it is now.
     #[inline(always)]
-    pub fn likely(&self, hash: u64) -> Likely {
-        let bucket = self.bucket(self.bucket_number(hash));
-        match bucket.find(tag_of(hash), &mut Some) {
-            Some(id) => Likely::Item(id),
-            None if bucket.spill != 0 => Likely::Spilled,
-            None => Likely::Nothing,
-        }
+    pub fn bucket_of(&self, hash: u64) -> &Bucket {
+        self.bucket(self.bucket_number(hash))
     }
 
     /// Adds an item. The key must not be in the index.

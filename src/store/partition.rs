@@ -164,7 +164,7 @@ impl Partition {
 
     #[inline(always)]
     fn find_item(&self, key: &[u8], hash: KeyHash) -> Option<(ItemId, Item<'_>)> {
-        match self.index.likely(hash.0) {
+        match self.index.bucket_of(hash.0).likely(hash.0) {
             Likely::Item(id) => {
                 let item = self.item(id);
                 if key::is_same(item.key(), key) { Some((id, item)) } else { self.find_further(key, hash) }
@@ -185,15 +185,6 @@ impl Partition {
     #[inline(never)]
     fn search(&self, key: &[u8], hash: KeyHash) -> ItemId {
         self.index.find(hash.0, |id| (self.item(id).key() == key).then_some(id)).unwrap_or(ItemId::NONE)
-    }
-
-    /// The item that is probably meant by a hash.
-    #[inline(always)]
-    pub fn probable(&self, hash: KeyHash) -> Hint {
-        match self.index.likely(hash.0) {
-            Likely::Item(id) => Hint(id),
-            Likely::Spilled | Likely::Nothing => Hint::NONE,
-        }
     }
 
     /// Touches the memory of an item: its first cache lines, which are all of a small one.

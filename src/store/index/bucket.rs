@@ -2,6 +2,7 @@
 //! buckets, is the [index](super)'s business.
 
 use super::super::ids::ItemId;
+use super::{Likely, tag_of};
 
 /// Items in a bucket.
 pub(super) const PLACES: usize = 12;
@@ -9,7 +10,7 @@ pub(super) const PLACES: usize = 12;
 /// See the module comment.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub(super) struct Bucket {
+pub struct Bucket {
     pub(super) items: [ItemId; PLACES],
     /// By place; 0 is free.
     pub(super) tags: [u8; PLACES],
@@ -23,7 +24,25 @@ const _: () = assert!(size_of::<Bucket>() == 64);
 const LOW_BITS: u64 = u64::from_ne_bytes([1; 8]);
 
 impl Bucket {
-    pub(super) const EMPTY: Bucket = Bucket { items: [ItemId::NONE; PLACES], tags: [0; PLACES], spill: 0 };
+    /// A bucket without items.
+    pub const EMPTY: Bucket = Bucket { items: [ItemId::NONE; PLACES], tags: [0; PLACES], spill: 0 };
+
+    /// Touches its memory.
+    #[inline(always)]
+    pub fn touch(&self) -> u8 {
+        self.tags[0]
+    }
+
+    /// The first item with the tag of a hash that belongs here, without looking at items: nearly always the one that is meant,
+    /// and what a prefetch touches.
+    #[inline(always)]
+    pub fn likely(&self, hash: u64) -> Likely {
+        match self.find(tag_of(hash), &mut Some) {
+            Some(id) => Likely::Item(id),
+            None if self.spill != 0 => Likely::Spilled,
+            None => Likely::Nothing,
+        }
+    }
 
     /// What `accept` makes of the first item with this tag that it accepts. The tags are compared eight and four at a
     /// time; a match may be false when it lies above a true one, which costs a further call of `accept` and nothing else.
