@@ -93,7 +93,8 @@ fn arithmetic(text: &[u8]) {
 fn meta_get(text: &[u8]) {
     let (verb, _) = classic::verb(text);
     black_box(verb);
-    let mut request = meta::split(text, 2).expect("word, key and flag");
+    let mut request = meta::Request::new(text);
+    assert!(request.split(2), "word, key and flag");
     request.check().expect("a flag that mg has");
     black_box(request);
 }

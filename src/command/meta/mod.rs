@@ -20,7 +20,7 @@ pub use set::{MetaSet, SetLine, parse_set, refuse, store};
 use crate::base::key::KEY_BYTES_MAX;
 use crate::base::time::Now;
 use crate::protocol::text::base64;
-use crate::protocol::text::meta::{Refusal, Request, split};
+use crate::protocol::text::meta::{Refusal, Request};
 use crate::protocol::text::reply;
 
 use super::output::Output;
@@ -42,7 +42,10 @@ pub fn execute(word: [u8; 2], line: &[u8], output: &mut Output, context: &mut Co
 }
 
 fn dispatch(word: [u8; 2], line: &[u8], output: &mut Output, context: &mut Context<'_>) -> Result<(), Reply> {
-    let mut request = split(line, 2).ok_or(Refusal::BadFormat.reply())?;
+    let mut request = Request::new(line);
+    if !request.split(2) {
+        return Err(Refusal::BadFormat.reply());
+    }
     if word == *b"me" {
         request.check_key()?;
         return debug::show(&request, output, context);

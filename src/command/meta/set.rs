@@ -3,7 +3,7 @@
 //! The data may arrive much later than the line, so the line is boiled down to a [`MetaSet`] that owns what the reply
 //! needs.
 
-use crate::protocol::text::meta::{OPAQUE_BYTES_MAX, Refusal, Request, split};
+use crate::protocol::text::meta::{OPAQUE_BYTES_MAX, Refusal, Request};
 use crate::store::StoreError;
 use crate::store::value::NewValue;
 
@@ -64,7 +64,10 @@ const ECHOES_MAX: usize = 4;
 /// Reads an `ms` line, without its end.
 pub fn parse_set(line: &[u8]) -> SetLine {
     let malformed = SetLine::Refused { reply: Refusal::BadFormat.reply(), swallow: None };
-    let Some(mut request) = split(line, 3) else { return malformed };
+    let mut request = Request::new(line);
+    if !request.split(3) {
+        return malformed;
+    }
     let Some(value_bytes) = request.data_bytes() else { return malformed };
     let checked = request.check().map_err(Refusal::reply);
     match checked.and_then(|()| MetaSet::new(&request)) {

@@ -244,47 +244,58 @@ pub fn keys(input: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Finds the tokens of a line. The first `positional` (2 or 3) are word, key and data length, the rest are flags.
-/// `None` when a positional one is missing or a flag does not start as flags do.
-#[inline(always)]
+/// A [`Request`] of a line whose tokens are found ([`Request::split`]).
 pub fn split(line: &[u8], positional: usize) -> Option<Request<'_>> {
-    let line = line.get(..LINE_BYTES_MAX).unwrap_or(line);
-    let mut request = Request {
-        line,
-        key: &[],
-        data_length: &[],
-        present: 0,
-        flags: [Flag::default(); TOKENS_MAX],
-        count: 0,
-        tokens: 0,
-    };
-    let mut rest = line;
-    while request.tokens < TOKENS_SEEN {
-        let token = next_token(&mut rest);
-        let Some(&letter) = token.first() else {
-            break;
-        };
-        match request.tokens {
-            0 => {}
-            1 => request.key = token,
-            2 if positional == 3 => request.data_length = token,
-            _ => {
-                if !(letter.is_ascii_digit() || (65..=122).contains(&letter)) {
-                    return None;
-                }
-                if let Some(flag) = request.flags.get_mut(request.count) {
-                    let start = line.len() - rest.len() - token.len();
-                    *flag = Flag { value: 0, start: start as u16, length: token.len() as u16, letter };
-                    request.count += 1;
-                }
-            }
-        }
-        request.tokens += 1;
-    }
-    (request.tokens >= positional).then_some(request)
+    let mut request = Request::new(line);
+    request.split(positional).then_some(request)
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// A line of which nothing is read yet.
+    #[inline(always)]
+    pub fn new(line: &'a [u8]) -> Self {
+        Self {
+            line: line.get(..LINE_BYTES_MAX).unwrap_or(line),
+            key: &[],
+            data_length: &[],
+            present: 0,
+            flags: [Flag::default(); TOKENS_MAX],
+            count: 0,
+            tokens: 0,
+        }
+    }
+
+    /// Finds the tokens of the line. The first `positional` (2 or 3) are word, key and data length, the rest are flags. False
+    /// when a positional one is missing or a flag does not start as flags do. To be called once, in place: to hand a
+    /// request on costs more than to read it.
+    #[inline(always)]
+    pub fn split(&mut self, positional: usize) -> bool {
+        let mut rest = self.line;
+        while self.tokens < TOKENS_SEEN {
+            let token = next_token(&mut rest);
+            let Some(&letter) = token.first() else {
+                break;
+            };
+            match self.tokens {
+                0 => {}
+                1 => self.key = token,
+                2 if positional == 3 => self.data_length = token,
+                _ => {
+                    if !(letter.is_ascii_digit() || (65..=122).contains(&letter)) {
+                        return false;
+                    }
+                    if let Some(flag) = self.flags.get_mut(self.count) {
+                        let start = self.line.len() - rest.len() - token.len();
+                        *flag = Flag { value: 0, start: start as u16, length: token.len() as u16, letter };
+                        self.count += 1;
+                    }
+                }
+            }
+            self.tokens += 1;
+        }
+        self.tokens >= positional
+    }
+
     /// The data length of an `ms` line, without the line end; `None` when it is not a number or out of range.
     pub fn data_bytes(&self) -> Option<usize> {
         let bytes = usize::try_from(strict_i32(self.data_length)?).ok()?;
