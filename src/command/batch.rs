@@ -1,6 +1,6 @@
 //! Keys of a retrieval, or of several in a row, answered together by one visit to each partition they are in.
 //!
-//! Partitions are visited one after another, so with more than one the values come out of order: they are kept in
+//! Partitions are visited one after another, so when keys are in more than one the values come out of order: they are kept in
 //! [`Scratch`](super::service::Scratch) until it is their turn. What is not answered together (a large value, a key behind
 //! too many bytes, all keys while somebody watches) was not looked up either, and is left to the caller.
 
@@ -128,7 +128,7 @@ impl<'a> Batch<'a> {
         if self.count < 2 || is_observed(service) || verbose::is_on() || !output.is_plain() {
             return;
         }
-        let is_in_order = service.store.has_one_partition();
+        let is_in_order = service.store.are_in_one_partition(&self.hashes[..self.count]);
         let out = if is_in_order { output.bytes() } else { &mut context.scratch.replies };
         if !is_in_order {
             out.clear();
@@ -244,6 +244,23 @@ mod tests {
                 check(partitions, count);
             }
         }
+    }
+
+    #[test]
+    fn answers_of_one_hot_key_are_not_kept() {
+        let service = service_with(Config { partitions: 4, ..Config::default() });
+        let mut client = Client::new(&service);
+        client.feed(b"set hot 0 0 1\r\n1\r\nset cold 0 0 1\r\n2\r\n");
+        let kept = |service: &crate::command::Service, input: &[u8]| {
+            Client::new(service).visit(|output, context| {
+                Session::new(ProtocolChoice::Text).process(input, output, context);
+                (output.pending(), context.scratch.replies.len())
+            })
+        };
+        let one = b"VALUE hot 0 1\r\n1\r\nEND\r\n".len();
+        assert_eq!(kept(&service, &b"get hot\r\n".repeat(20)), (20 * one, 0));
+        let many: String = (0..20).map(|number| format!("get key{number}\r\n")).collect();
+        assert_ne!(kept(&service, many.as_bytes()).1, 0, "twenty keys in one partition of four");
     }
 
     #[test]

@@ -20,9 +20,16 @@ type KeySet = u32;
 const _: () = assert!(KeySet::BITS as usize == BATCH_KEYS_MAX);
 
 impl Store {
-    /// Whether there is one partition only, so that a batch is done in the order of its keys.
+    /// Whether all of these keys are in one partition, so that a batch of them is done in their order: always where there is
+    /// one only, and where many ask for one hot key.
     #[inline]
-    pub fn has_one_partition(&self) -> bool {
+    pub fn are_in_one_partition(&self, hashes: &[KeyHash]) -> bool {
+        self.has_one_partition()
+            || hashes.windows(2).all(|pair| self.partition_number(pair[0]) == self.partition_number(pair[1]))
+    }
+
+    #[inline]
+    fn has_one_partition(&self) -> bool {
         self.mask == 0
     }
 
