@@ -31,7 +31,7 @@ impl Partition {
             return Some(id);
         }
         if !self.tuning.policy.is_segmented() && class != 0 {
-            self.reclaim_dead_tail(class, now);
+            self.reclaim_dead_tail(class, Segment::Cold, now);
         }
         if let Some(id) = self.allocate_span(class, bin).or_else(|| self.take_fitting(class, bin)) {
             return Some(id);
@@ -193,7 +193,7 @@ impl Partition {
     /// Frees one item of a class: a dead one at COLD's tail, else the oldest. False when there is none (or evictions are
     /// off and none is dead).
     pub(super) fn evict_from(&mut self, class: usize, now: Now) -> bool {
-        if self.reclaim_dead_tail(class, now) {
+        if self.reclaim_dead_tail(class, Segment::Cold, now) {
             return true;
         }
         if !self.shared.config.has_evictions {
@@ -211,9 +211,9 @@ impl Partition {
         }
     }
 
-    /// Throws away COLD's tail if it is dead.
-    fn reclaim_dead_tail(&mut self, class: usize, now: Now) -> bool {
-        let tail = self.classes[class].lists[Segment::Cold.index()].tail;
+    /// Throws away the tail of a segment if it is dead.
+    pub(super) fn reclaim_dead_tail(&mut self, class: usize, segment: Segment, now: Now) -> bool {
+        let tail = self.classes[class].lists[segment.index()].tail;
         if tail.is_none() || self.pins.reason(tail).is_some() || !self.is_dead(tail, now) {
             return false;
         }

@@ -319,6 +319,32 @@ fn the_end_of_a_large_value_that_is_gone_makes_room() {
     assert_eq!(set(&store, b"small", &[1; 500], 0, 0, now(100)).map(drop), Ok(()));
 }
 
+/// The last items that could go were dead and in HOT, while COLD was empty: the segmented LRU threw them away on its way to a
+/// victim, found none, and the small value that one of their ends had kept out was refused though that was free by now.
+#[test]
+fn large_values_that_are_dead_make_room() {
+    for partitions in [1, 2] {
+        let (page_bytes, slab_chunk_max) = (4096, 1024);
+        let slab_sizes = Some(vec![96, 400, 800]);
+        let memory_limit_bytes = 16 * page_bytes;
+        let mut config = Config { memory_limit_bytes, page_bytes, slab_chunk_max, slab_sizes, ..small_lru(partitions) };
+        (config.has_slab_reassign, config.tuning.has_maintainer) = (false, false);
+        let store = Store::new(config, Arc::default());
+        // Of 21 three are left when five and a victim have gone at a time. One of them has an end, which is on the only page
+        // of its class.
+        for (number, key) in keys_of(&store, 0, "large").take(21).enumerate() {
+            let end = if number == 20 { 200 } else { 0 };
+            set(&store, &key, &vec![1; 3 * 1024 + end], 0, 101, now(100)).expect("stored");
+        }
+        let class = usize::from(store.class_of(store.item_bytes(5, 255, 0)));
+        let counts = store.shared.budget.counts();
+        assert_eq!((counts.pages[class], counts.is_full(), store.snapshot().curr_items), (1, true, 21));
+        // With two partitions, what has to go is in the other one.
+        let key = keys_of(&store, partitions - 1, "").next().expect("a key");
+        assert_eq!(set(&store, &key, &[1; 255], 0, 0, now(200)).map(drop), Ok(()), "{partitions} partitions");
+    }
+}
+
 /// Memory in chunks of large values was counted nowhere, and the allocator kept what it had once got: 121 MB were resident at
 /// `-m 64` when sizes changed between 16 KiB and 64 KiB.
 #[test]

@@ -145,18 +145,10 @@ impl Partition {
     /// Puts the lists of a class in the order in which evictions should take from them.
     pub(in crate::store) fn prepare_eviction(&mut self, class: usize, now: Now) -> Preparation {
         match self.tuning.policy {
-            Policy::QuickDemotion => return self.prepare_eviction_quick(class, now),
-            Policy::Segmented if self.classes[class].lists[Segment::Cold.index()].items == 0 => {
-                let mut moves = 0;
-                for segment in [Segment::Hot, Segment::Warm] {
-                    while moves < TAILS_MAX && self.pull_tail_segmented(class, segment, now, true) {
-                        moves += 1;
-                    }
-                }
-            }
-            Policy::Segmented | Policy::Flat => {}
+            Policy::QuickDemotion => self.prepare_eviction_quick(class, now),
+            Policy::Segmented => self.prepare_eviction_segmented(class, now),
+            Policy::Flat => Preparation::Take(Segment::Cold),
         }
-        Preparation::Take(Segment::Cold)
     }
 
     /// The item of a class to be evicted next: the tail of `first`, else of another list. TEMP comes last: as far as

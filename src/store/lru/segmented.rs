@@ -11,6 +11,7 @@ use super::super::ids::ItemId;
 use super::super::item;
 use super::super::partition::Partition;
 use super::Segment;
+use super::policy::{Preparation, TAILS_MAX};
 
 impl Partition {
     /// A fetch of an item.
@@ -102,6 +103,25 @@ impl Partition {
             return true;
         }
         false
+    }
+
+    /// Fills COLD with a few tails of HOT and WARM when nothing is in it, unless one of them is dead: that is enough.
+    pub(super) fn prepare_eviction_segmented(&mut self, class: usize, now: Now) -> Preparation {
+        if self.classes[class].lists[Segment::Cold.index()].items == 0 {
+            let mut moves = 0;
+            for segment in [Segment::Hot, Segment::Warm] {
+                while moves < TAILS_MAX {
+                    if self.reclaim_dead_tail(class, segment, now) {
+                        return Preparation::Reclaimed;
+                    }
+                    if !self.pull_tail_segmented(class, segment, now, true) {
+                        break;
+                    }
+                    moves += 1;
+                }
+            }
+        }
+        Preparation::Take(Segment::Cold)
     }
 
     /// Seconds an idle item may stay in HOT or WARM: a share of the age of COLD's tail.

@@ -21,9 +21,12 @@ impl Cache {
     }
 
     fn set(&self, number: u32) {
+        self.set_until(number, 0);
+    }
+
+    fn set_until(&self, number: u32, exptime: u32) {
         let key = number.to_be_bytes();
-        let new =
-            NewItem { flags: 0, exptime: 0, cas: None, value: NewValue::Bytes(&[7; 1000]), marks: Marks::default() };
+        let new = NewItem { flags: 0, exptime, cas: None, value: NewValue::Bytes(&[7; 1000]), marks: Marks::default() };
         self.0.entry(&key, self.0.hash(&key), NOW, |entry| entry.insert(new)).expect("stored");
     }
 
@@ -193,5 +196,26 @@ fn an_eviction_looks_behind_few_pinned_tails() {
         assert_eq!(partition.victim(class, Segment::Hot), expected, "behind {pinned} pinned ones");
         partition.pins.lock(tail);
         tail = partition.item(tail).prev();
+    }
+}
+
+/// While COLD was empty the segmented LRU threw up to [`TAILS_MAX`] dead tails of HOT and WARM away and took that for
+/// nothing: a live item was evicted as well, or when there was none left, the store was told that nothing could go.
+#[test]
+fn an_eviction_that_meets_a_dead_item_takes_that_and_no_other() {
+    for (policy, has_maintainer) in Policy::ALL.into_iter().flat_map(|policy| [(policy, false), (policy, true)]) {
+        let cache = Cache::new(policy);
+        cache.0.tune(|tuning| tuning.has_maintainer = has_maintainer);
+        (0..TAILS_MAX as u32 - 1).for_each(|number| cache.set_until(number, NOW.seconds + 1));
+        cache.set(100);
+        let mut partition = cache.0.partitions[0].lock();
+        let class = (1..partition.classes.len()).find(|&class| partition.classes[class].bytes() > 0).expect("a class");
+        let later = Now { seconds: NOW.seconds + 10, ..NOW };
+        for left in (0..TAILS_MAX).rev() {
+            let evicted =
+                (partition.evict_from(class, later), partition.len(), partition.classes[class].counters.evicted);
+            assert_eq!(evicted, (true, left, u64::from(left == 0)), "{policy:?}, maintainer {has_maintainer}");
+        }
+        assert!(!partition.evict_from(class, later), "{policy:?}: nothing is left");
     }
 }
