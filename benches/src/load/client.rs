@@ -16,6 +16,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::error::Error;
 use crate::load::batch::Batch;
 use crate::load::source::{Source, Step};
+use crate::load::source_address::SourceAddresses;
 
 /// How long a connection lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,7 @@ impl Client {
     /// Sends batches until the time is over or the source has none left, then waits for the last reply.
     pub fn run(&mut self, source: &mut dyn Source, time: Duration) -> Result<Outcome, Error> {
         let Client { address, lifetime, poll, connections, buffer } = self;
+        let mut sources = SourceAddresses::default();
         let outcome = drive(poll, connections, buffer, time, |poll, connection, index| {
             let step = source.fill(index, &mut connection.batch);
             if step == Step::End {
@@ -82,7 +84,7 @@ impl Client {
             (connection.sent, connection.received) = (0, 0);
             connection.started = Instant::now();
             if *lifetime == Lifetime::PerBatch {
-                connection.stream = open(*address, poll, index)?;
+                connection.stream = sources.open(*address, poll, index)?;
             }
             connection.send()?;
             Ok(step)
@@ -187,7 +189,11 @@ impl Connection {
 
 /// Connects without waiting and registers the connection under its index.
 pub fn open(address: SocketAddr, poll: &Poll, index: usize) -> Result<TcpStream, Error> {
-    let mut stream = TcpStream::connect(address).map_err(Error::system("connect"))?;
+    watch(TcpStream::connect(address).map_err(Error::system("connect"))?, poll, index)
+}
+
+/// Registers a connection under its index.
+pub fn watch(mut stream: TcpStream, poll: &Poll, index: usize) -> Result<TcpStream, Error> {
     stream.set_nodelay(true).map_err(Error::system("set TCP_NODELAY"))?;
     poll.registry()
         .register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)

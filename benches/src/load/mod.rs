@@ -1,5 +1,6 @@
 //! The client: what it sends ([`data`], [`request`], [`batch`], [`source`]), how it drives a server as fast as that
-//! answers ([`client`]) and how it drives it at a given rate ([`open`]).
+//! answers ([`client`]) and how it drives it at a given rate ([`open`]). Connections that do not last come from many addresses
+//! ([`source_address`]).
 
 pub mod batch;
 pub mod client;
@@ -8,4 +9,5 @@ pub mod look_aside;
 pub mod open;
 pub mod request;
 pub mod source;
+pub mod source_address;
 pub mod stream;

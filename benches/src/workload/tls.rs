@@ -5,6 +5,7 @@
 //! any certificate and never resumes a session. Handshakes of kept connections are made before the meter runs.
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use crate::load::client::{Lifetime, Link, Outcome, drive, open};
 use crate::load::data::Data;
 use crate::load::request;
 use crate::load::source::{Drawn, Repeated, Source, Step};
+use crate::load::source_address::SourceAddresses;
 use crate::metric::Sample;
 use crate::server::meter::Meter;
 use crate::server::{Server, Shape};
@@ -131,17 +133,19 @@ impl<'a> Client<'a> {
         let poll = Poll::new().map_err(Error::system("create an event queue"))?;
         let mut connections = Vec::new();
         for index in 0..workload.load.connections {
-            connections.push(Connection::open(server, workload, &poll, index)?);
+            connections.push(Connection::open(server, workload, |address| open(address, &poll, index))?);
         }
         Ok(Client { server, workload, poll, connections, buffer: vec![0; 128 * 1024] })
     }
 
     fn run(&mut self, source: &mut dyn Source, time: Duration) -> Result<Outcome, Error> {
         let Client { server, workload, poll, connections, buffer } = self;
+        let mut sources = SourceAddresses::default();
         drive(poll, connections, buffer, time, |poll, connection, index| {
             if workload.load.lifetime == Lifetime::PerBatch {
                 let batch = std::mem::take(&mut connection.batch);
-                *connection = Connection { batch, ..Connection::open(server, workload, poll, index)? };
+                let connected = |address| sources.open(address, poll, index);
+                *connection = Connection { batch, ..Connection::open(server, workload, connected)? };
             }
             let step = source.fill(index, &mut connection.batch);
             if step == Step::Send {
@@ -157,12 +161,16 @@ impl<'a> Client<'a> {
 }
 
 impl Connection {
-    fn open(server: &Server, workload: &Encrypted, poll: &Poll, index: usize) -> Result<Connection, Error> {
+    fn open(
+        server: &Server,
+        workload: &Encrypted,
+        connect: impl FnOnce(SocketAddr) -> Result<TcpStream, Error>,
+    ) -> Result<Connection, Error> {
         let tls = server.tls.as_ref().ok_or_else(|| server.failure("it was started without TLS".to_string()))?;
         let name = ServerName::try_from("localhost").expect("localhost is a name");
         let mut session = ClientConnection::new(Arc::clone(&workload.config), name).map_err(broken)?;
         session.set_buffer_limit(None);
-        let stream = open(tls.address, poll, index)?;
+        let stream = connect(tls.address)?;
         Ok(Connection { stream, session, batch: Batch::default(), received: 0, started: Instant::now() })
     }
 
