@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use crate::error::Error;
 use crate::micro::baseline::{self, Baseline};
 use crate::options::{Action, Options};
-use crate::server::Binary;
+use crate::server::{Binary, Launch};
 use crate::valgrind::Folder;
 
 fn main() -> ExitCode {
@@ -99,18 +99,18 @@ fn instructions(options: &Options) -> Result<(), Error> {
 
 /// What was measured before a failure is reported all the same.
 fn run(options: &Options) -> Result<(), Error> {
-    let _folder = match (options.is_callgrind, valgrind::missing()) {
-        (false, _) => None,
-        (true, None) => Some(Folder::new()?),
-        (true, Some(tool)) => {
+    let _folder = match (options.launch, valgrind::missing()) {
+        (Launch::Callgrind, None) => Some(Folder::new()?),
+        (Launch::Callgrind, Some(tool)) => {
             return Err(valgrind::failure(&format!("there is no {tool}; install the package valgrind")));
         }
+        (Launch::Plain | Launch::RealTime, _) => None,
     };
     let mut binaries = match options.servers.is_empty() {
         true => Binary::defaults()?,
         false => options.servers.clone(),
     };
-    binaries.iter_mut().for_each(|binary| binary.is_callgrind = options.is_callgrind);
+    binaries.iter_mut().for_each(|binary| binary.launch = options.launch);
     if let Some(folder) = &options.output {
         report::make_folder(folder)?;
     }
@@ -120,9 +120,13 @@ fn run(options: &Options) -> Result<(), Error> {
     let machine = machine::describe();
     let run = runner::run(options, &binaries)?;
     if !run.measured.is_empty() {
-        let tool = if options.is_callgrind { ", user instructions counted by callgrind" } else { "" };
+        let how = match options.launch {
+            Launch::Plain => "",
+            Launch::Callgrind => ", user instructions counted by callgrind",
+            Launch::RealTime => ", which run at real-time priority",
+        };
         let method = format!(
-            "{} rounds of {:?} after {:?} of warm-up, servers in turn{tool}",
+            "{} rounds of {:?} after {:?} of warm-up, servers in turn{how}",
             options.rounds, options.time, options.warm_up
         );
         let markdown = report::markdown::render(&run, &machine, &method);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::micro;
-use crate::server::Binary;
+use crate::server::{Binary, Launch};
 use crate::workload::{self, Entry, Parameters};
 
 /// What to do.
@@ -40,8 +40,8 @@ pub struct Options {
     pub time: Duration,
     /// How long a round loads before that.
     pub warm_up: Duration,
-    /// Whether servers run under callgrind.
-    pub is_callgrind: bool,
+    /// How servers run.
+    pub launch: Launch,
     /// Names of micro-benchmarks or families; none means all.
     pub items: Vec<String>,
     /// The file with their figures on record.
@@ -65,7 +65,7 @@ impl Options {
             rounds: 5,
             time: Duration::from_secs(3),
             warm_up: Duration::from_secs(1),
-            is_callgrind: false,
+            launch: Launch::Plain,
             items: Vec::new(),
             baseline: PathBuf::from(BASELINE),
             is_recording: false,
@@ -292,7 +292,17 @@ const FLAGS: &[Flag] = &[
         shown: "",
         help: "count the servers' user instructions by callgrind, and nothing else; one round",
         apply: |options, _| {
-            options.is_callgrind = true;
+            options.launch = Launch::Callgrind;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "--real-time",
+        values: Values::None,
+        shown: "",
+        help: "run servers at real-time priority, so that nothing else takes their core: for tails; needs chrt and the right",
+        apply: |options, _| {
+            options.launch = Launch::RealTime;
             Ok(())
         },
     },
@@ -476,8 +486,9 @@ mod tests {
         check("--seconds 0.5", |o| o.time = Duration::from_millis(500));
         check("--warm-up 0", |o| o.warm_up = Duration::ZERO);
         check("--list", |o| o.action = Action::List);
-        check("--callgrind", |o| (o.is_callgrind, o.rounds) = (true, 1));
-        check("--rounds 2 --callgrind", |o| (o.is_callgrind, o.rounds) = (true, 2));
+        check("--callgrind", |o| (o.launch, o.rounds) = (Launch::Callgrind, 1));
+        check("--rounds 2 --callgrind", |o| (o.launch, o.rounds) = (Launch::Callgrind, 2));
+        check("--real-time", |o| o.launch = Launch::RealTime);
         check("--instructions --item parse", |o| {
             (o.action, o.items) = (Action::Instructions, vec!["parse".to_string()]);
         });

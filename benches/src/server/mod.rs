@@ -32,8 +32,21 @@ pub struct Binary {
     pub path: PathBuf,
     /// Options for it beside those of the workload.
     pub arguments: Vec<String>,
-    /// Whether it runs under callgrind; then a [`crate::valgrind::Folder`] must be there.
-    pub is_callgrind: bool,
+    /// How it runs.
+    pub launch: Launch,
+}
+
+/// How a server runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Launch {
+    /// As it is.
+    #[default]
+    Plain,
+    /// Under callgrind; then a [`crate::valgrind::Folder`] must be there.
+    Callgrind,
+    /// At real-time priority, so that its core is its own: where the system's own processes and its kernel's threads take it
+    /// for milliseconds, they are the tail of every server.
+    RealTime,
 }
 
 impl Binary {
@@ -46,7 +59,7 @@ impl Binary {
             return Err("expected a name before the path".to_string());
         }
         let arguments = words.map(str::to_string).collect();
-        Ok(Binary { name: name.to_string(), path: PathBuf::from(path), arguments, is_callgrind: false })
+        Ok(Binary { name: name.to_string(), path: PathBuf::from(path), arguments, launch: Launch::Plain })
     }
 
     /// slabstash from beside this program, then memcached from the variable `MEMCACHED` or the search path.
@@ -61,7 +74,8 @@ impl Binary {
             .map(PathBuf::from)
             .or_else(|| on_search_path("memcached"))
             .ok_or_else(|| missing("memcached", "neither on PATH nor in MEMCACHED; see --server"))?;
-        let binary = |name: &str, path| Binary { name: name.to_string(), path, arguments: vec![], is_callgrind: false };
+        let binary =
+            |name: &str, path| Binary { name: name.to_string(), path, arguments: vec![], launch: Launch::Plain };
         Ok(vec![binary("slabstash", slabstash), binary("memcached", memcached)])
     }
 }
@@ -179,9 +193,14 @@ impl Drop for Server {
 }
 
 fn command(binary: &Binary, shape: &Shape, address: SocketAddr, tls: Option<&Encryption>) -> Command {
-    let mut command = match binary.is_callgrind {
-        true => valgrind::server_command(&binary.path, shape.connections_max),
-        false => Command::new(&binary.path),
+    let mut command = match binary.launch {
+        Launch::Plain => Command::new(&binary.path),
+        Launch::Callgrind => valgrind::server_command(&binary.path, shape.connections_max),
+        Launch::RealTime => {
+            let mut command = Command::new("chrt");
+            command.args(["--fifo", REAL_TIME_PRIORITY]).arg(&binary.path);
+            command
+        }
     };
     match tls {
         Some(tls) => command.args(tls.options(address)),
@@ -214,6 +233,8 @@ fn resident_bytes(status: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
+/// Above all that is not real-time, and no higher than it must be.
+const REAL_TIME_PRIORITY: &str = "1";
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 

@@ -27,7 +27,7 @@ use crate::load::client::Outcome;
 use crate::machine::Placement;
 use crate::metric::{Metric, Sample};
 use crate::server::meter::{Cost, Counters};
-use crate::server::{Server, Shape};
+use crate::server::{Launch, Server, Shape};
 
 /// Something to measure.
 pub trait Workload {
@@ -247,7 +247,7 @@ fn sample(outcome: &Outcome, cost: &Cost, server: &Server) -> Result<Sample, Err
     let operations = outcome.operations as f64;
     let nanoseconds = outcome.elapsed.as_nanos() as f64;
     let mut sample: Sample = cost.counts.iter().map(|&(metric, count)| (metric, count / operations)).collect();
-    if server.binary.is_callgrind {
+    if server.binary.launch == Launch::Callgrind {
         // Its times and its memory are callgrind's.
         return Ok(sample);
     }
