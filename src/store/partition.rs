@@ -68,6 +68,10 @@ impl ClassState {
     pub(super) fn bytes(&self) -> usize {
         self.lists.iter().map(|list| list.bytes).sum()
     }
+
+    pub(super) fn items(&self) -> usize {
+        self.lists.iter().map(|list| list.items).sum()
+    }
 }
 
 /// See the module comment.

@@ -10,6 +10,10 @@
 //! Which class is colder: the one whose next victim was touched longer ago. Times are seconds, and a busy cache may turn
 //! over in one; at equal times the class that takes longer to be replaced by what is stored is the colder one.
 //!
+//! Times of large items count more than those of small ones, for each holds the room of several that could be hit as often. By the
+//! root of their size rather than by size as in GreedyDual-Size (Cao and Irani, 1997), and within a bound, so that a class
+//! keeps some memory however large its items are, and new ones of another size get theirs soon.
+//!
 //! Classes take from each other only with the automover on (not with `slab_automove=0` or `no_slab_reassign`) and with
 //! evictions; otherwise they keep their pages until the [mover](super::mover) takes them.
 
@@ -17,7 +21,7 @@ use crate::base::time::Now;
 
 use super::ids::ItemId;
 use super::maintain::{Rescue, Tally};
-use super::partition::Partition;
+use super::partition::{ClassState, Partition};
 
 /// Items that a store moves or evicts, at least and at most.
 const WORK_MIN: usize = 4;
@@ -49,6 +53,9 @@ const SECONDS_APART: u32 = 2;
 /// How many times longer the colder of two classes takes to be replaced, when their times are equal.
 const TURNOVER_RATIO: f64 = 2.0;
 
+/// Most that a class' times count for its items' size; small ones count as little as one over it.
+const WEIGHT_MAX: f64 = 2.0;
+
 /// What a step came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Freed {
@@ -77,6 +84,8 @@ pub(super) struct Rebalance {
     source: (usize, bool),
     /// Bytes that may be wanted of full classes until the source is looked for again.
     patience: usize,
+    /// Bytes of an item of any class when the source was last looked for.
+    item_bytes_mean: usize,
     stores: Stores,
     pub(super) tally: Tally,
 }
@@ -88,21 +97,42 @@ struct Coldness {
     age: u32,
     /// Bytes that are stored, in all classes, while its items are replaced once.
     turnover: f64,
+    /// What both count for; see the module comment.
+    weight: f64,
 }
 
 impl Coldness {
     /// A class with nothing in it.
-    const EMPTY: Self = Self { age: 0, turnover: 0.0 };
+    const EMPTY: Self = Self { age: 0, turnover: 0.0, weight: 1.0 };
 
     /// `ratio` is that of the ages, below 1.
     fn is_colder_than(self, other: Self, ratio: f64) -> bool {
-        if self.age >= other.age + SECONDS_APART {
-            f64::from(other.age) < f64::from(self.age) * ratio
-        } else if other.age >= self.age + SECONDS_APART {
-            false
+        if self.is_apart_from(other) {
+            other.weighted_age() < self.weighted_age() * ratio
         } else {
-            self.turnover > other.turnover * TURNOVER_RATIO
+            self.weighted_turnover() > other.weighted_turnover() * TURNOVER_RATIO
         }
+    }
+
+    /// Whether it is the colder one, by however little.
+    fn is_before(self, other: Self) -> bool {
+        if self.is_apart_from(other) {
+            self.weighted_age() > other.weighted_age()
+        } else {
+            self.weighted_turnover() > other.weighted_turnover()
+        }
+    }
+
+    fn is_apart_from(self, other: Self) -> bool {
+        self.age.abs_diff(other.age) >= SECONDS_APART
+    }
+
+    fn weighted_age(self) -> f64 {
+        f64::from(self.age) * self.weight
+    }
+
+    fn weighted_turnover(self) -> f64 {
+        self.turnover * self.weight
     }
 }
 
@@ -157,9 +187,16 @@ impl Rebalance {
             stepped: 0,
             source: (0, false),
             patience: 0,
+            item_bytes_mean: 0,
             stores,
             tally: Tally::default(),
         }
+    }
+
+    /// What the times of a class with so many bytes in so many items count for.
+    fn weight(&self, bytes: usize, items: usize) -> f64 {
+        let all = (self.item_bytes_mean * items) as f64;
+        if all == 0.0 { 1.0 } else { (bytes as f64 / all).sqrt().clamp(1.0 / WEIGHT_MAX, WEIGHT_MAX) }
     }
 
     /// An item of a class has been stored.
@@ -301,20 +338,17 @@ impl Partition {
         (1..self.classes.len()).find(has_slack).unwrap_or(0)
     }
 
-    fn coldest_class(&self, now: Now) -> usize {
+    fn coldest_class(&mut self, now: Now) -> usize {
+        self.rebalance.item_bytes_mean = self.classes.iter().map(ClassState::bytes).sum::<usize>() / self.len().max(1);
         let mut coldest = (0, Coldness::EMPTY);
         for class in 1..self.classes.len() {
             if let Some(coldness) = self.coldness(class, now)
-                && (coldest.0 == 0 || Self::is_before(coldness, coldest.1))
+                && (coldest.0 == 0 || coldness.is_before(coldest.1))
             {
                 coldest = (class, coldness);
             }
         }
         coldest.0
-    }
-
-    fn is_before(one: Coldness, other: Coldness) -> bool {
-        if one.age.abs_diff(other.age) < SECONDS_APART { one.turnover > other.turnover } else { one.age > other.age }
     }
 
     fn is_colder(&self, source: usize, class: usize, now: Now) -> bool {
@@ -330,7 +364,8 @@ impl Partition {
     fn coldness(&self, class: usize, now: Now) -> Option<Coldness> {
         let time = self.victim_time(class)?;
         let turnover = self.rebalance.stores.turnover(class, self.classes[class].bytes());
-        Some(Coldness { age: now.seconds.saturating_sub(time), turnover })
+        let weight = self.rebalance.weight(self.classes[class].bytes(), self.classes[class].items());
+        Some(Coldness { age: now.seconds.saturating_sub(time), turnover, weight })
     }
 
     fn borrow(&mut self, class: usize, bin: usize) -> Option<ItemId> {
@@ -451,7 +486,7 @@ mod tests {
 
     #[track_caller]
     fn check(one: (u32, f64), other: (u32, f64), is_colder: bool) {
-        let coldness = |(age, turnover)| Coldness { age, turnover };
+        let coldness = |(age, turnover)| Coldness { age, turnover, weight: 1.0 };
         assert_eq!(coldness(one).is_colder_than(coldness(other), 0.8), is_colder, "{one:?} {other:?}");
     }
 
@@ -469,6 +504,22 @@ mod tests {
         check((0, f64::INFINITY), (0, 1.0), true);
         check((0, 1.0), (0, 0.0), true);
         check((0, 0.0), (0, 0.0), false);
+    }
+
+    #[test]
+    fn times_of_large_items_count_more() {
+        let mut rebalance = Rebalance::new(3, 0);
+        assert_eq!(rebalance.weight(100, 1), 1.0, "nothing is known yet");
+        rebalance.item_bytes_mean = 1000;
+        assert_eq!(rebalance.weight(0, 0), 1.0);
+        assert_eq!([1000, 2250, 4000, 1 << 20].map(|bytes| rebalance.weight(7 * bytes, 7)), [1.0, 1.5, 2.0, 2.0]);
+        assert_eq!([250, 10].map(|bytes| rebalance.weight(7 * bytes, 7)), [0.5, 0.5]);
+        let large = Coldness { age: 60, turnover: 1.0, weight: 2.0 };
+        let small = |age| Coldness { age, turnover: 1.0, weight: 0.5 };
+        assert!(large.is_colder_than(small(150), 0.8) && large.is_before(small(239)));
+        assert!(!large.is_before(small(241)) && small(400).is_colder_than(large, 0.8));
+        // At equal times it is the turnover that counts so.
+        assert!(large.is_colder_than(small(60), 0.8) && !small(60).is_colder_than(large, 0.8));
     }
 
     #[test]
