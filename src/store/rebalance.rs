@@ -53,8 +53,8 @@ const SECONDS_APART: u32 = 2;
 /// How many times longer the colder of two classes takes to be replaced, when their times are equal.
 const TURNOVER_RATIO: f64 = 2.0;
 
-/// Most that a class' times count for its items' size; small ones count as little as one over it.
-const WEIGHT_MAX: f64 = 2.0;
+/// By its items' size a class' times count for up to so much, and down to one over it.
+const WEIGHT_RANGE: f64 = 2.0;
 
 /// What a step came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -196,7 +196,7 @@ impl Rebalance {
     /// What the times of a class with so many bytes in so many items count for.
     fn weight(&self, bytes: usize, items: usize) -> f64 {
         let all = (self.item_bytes_mean * items) as f64;
-        if all == 0.0 { 1.0 } else { (bytes as f64 / all).sqrt().clamp(1.0 / WEIGHT_MAX, WEIGHT_MAX) }
+        if all == 0.0 { 1.0 } else { (bytes as f64 / all).sqrt().clamp(1.0 / WEIGHT_RANGE, WEIGHT_RANGE) }
     }
 
     /// An item of a class has been stored.
