@@ -147,7 +147,8 @@ impl Oracle {
             _ => [20_000, 70_000, 524_200, 1_048_300][usize::from(choice >> 6)] + usize::from(choice & 63) * 4,
         };
         let length = if length > self.budget { length % 50 } else { length };
-        self.budget -= length;
+        // Short ones go on when it is used up.
+        self.budget = self.budget.saturating_sub(length);
         // Line ends and spaces in it mean nothing. Not byte by byte: counting what was reached is slow.
         let word = [choice, b'\r', b'\n', b' ', choice ^ 0x55, b'x', b'\0'];
         let mut value = word.repeat(length.div_ceil(word.len()));
