@@ -250,7 +250,7 @@ mod tests {
     fn answers_of_one_hot_key_are_not_kept() {
         let service = service_with(Config { partitions: 4, ..Config::default() });
         let mut client = Client::new(&service);
-        client.feed(b"set hot 0 0 1\r\n1\r\nset cold 0 0 1\r\n2\r\n");
+        client.feed(b"set hot 0 0 1\r\n1\r\n");
         let kept = |service: &crate::command::Service, input: &[u8]| {
             Client::new(service).visit(|output, context| {
                 Session::new(ProtocolChoice::Text).process(input, output, context);

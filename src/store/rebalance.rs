@@ -363,8 +363,9 @@ impl Partition {
     /// `None` for a class without items.
     fn coldness(&self, class: usize, now: Now) -> Option<Coldness> {
         let time = self.victim_time(class)?;
-        let turnover = self.rebalance.stores.turnover(class, self.classes[class].bytes());
-        let weight = self.rebalance.weight(self.classes[class].bytes(), self.classes[class].items());
+        let bytes = self.classes[class].bytes();
+        let turnover = self.rebalance.stores.turnover(class, bytes);
+        let weight = self.rebalance.weight(bytes, self.classes[class].items());
         Some(Coldness { age: now.seconds.saturating_sub(time), turnover, weight })
     }
 
