@@ -57,6 +57,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether servers run under callgrind, which counts instructions and nothing else.
+    pub fn is_callgrind(&self) -> bool {
+        self.launch == Launch::Callgrind
+    }
+
     fn new() -> Options {
         Options {
             action: Action::Run,

@@ -6,7 +6,7 @@ use crate::machine::{self, Placement};
 use crate::metric::{Metric, Sample};
 use crate::options::Options;
 use crate::server::meter::Counters;
-use crate::server::{Binary, Launch, Server, Shape};
+use crate::server::{Binary, Server, Shape};
 use crate::valgrind;
 use crate::workload::{Entry, Round};
 
@@ -40,7 +40,7 @@ pub fn run(options: &Options, binaries: &[Binary]) -> Result<Run, Error> {
         options,
         binaries,
         cores: machine::cores()?,
-        counters: if options.launch == Launch::Callgrind { Counters::Callgrind } else { Counters::detect() },
+        counters: if options.is_callgrind() { Counters::Callgrind } else { Counters::detect() },
         versions: vec![String::new(); binaries.len()],
         step: 0,
         steps: entries.len() * options.rounds * binaries.len(),
@@ -74,13 +74,12 @@ impl Runner<'_> {
     /// `None` if it is left out.
     fn workload(&mut self, entry: &Entry) -> Result<Option<Measured>, Error> {
         let mut workload = (entry.build)(&self.options.parameters);
-        if self.options.launch == Launch::Callgrind && !workload.is_countable() {
+        if self.options.is_callgrind() && !workload.is_countable() {
             self.steps -= self.options.rounds * self.binaries.len();
             eprintln!("{} {}: left out, its figures are no instructions", self.percentage(), entry.name);
             return Ok(None);
         }
-        let headline =
-            if self.options.launch == Launch::Callgrind { Metric::UserInstructions } else { workload.headline() };
+        let headline = if self.options.is_callgrind() { Metric::UserInstructions } else { workload.headline() };
         workload.read().map_err(Error::during(entry.name.to_string()))?;
         let shape = workload.shape();
         let round = Round {
@@ -118,7 +117,7 @@ impl Runner<'_> {
                     server.binary.name,
                     summary(&sample, headline),
                 );
-                if let (true, Some(folder)) = (self.options.launch == Launch::Callgrind, &self.options.output) {
+                if let (true, Some(folder)) = (self.options.is_callgrind(), &self.options.output) {
                     let name = format!("callgrind.{}.{}", entry.name, server.binary.name);
                     valgrind::keep_dump(server.id(), &folder.join(name))?;
                 }

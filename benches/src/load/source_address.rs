@@ -1,7 +1,6 @@
 //! Source addresses of connections that do not last. A port stays taken for a minute after its connection was closed, and
 //! once those of one address are used up each connect searches all of them, for 20 milliseconds: then that is what is measured.
 
-use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 
 use mio::Poll;
@@ -39,7 +38,7 @@ fn connect(source: SocketAddrV4, address: SocketAddr) -> std::io::Result<TcpStre
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     socket.bind(&SocketAddr::V4(source).into())?;
     match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() != Some(IN_PROGRESS) && error.kind() != ErrorKind::WouldBlock => Err(error),
+        Err(error) if error.raw_os_error() != Some(IN_PROGRESS) => Err(error),
         _ => Ok(socket.into()),
     }
 }
