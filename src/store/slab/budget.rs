@@ -9,7 +9,8 @@
 //!
 //! What is beside the items: memcached takes a hash table, chunk ends and thread structures on top of the limit, 2 to 8
 //! percent of it. Here a page stands for a little more than 1 MiB, and the indexes of the partitions may have
-//! [`INDEX_SHARE`] of the limit and a page on top; for what they take above that, classes may have fewer pages.
+//! [`INDEX_SHARE`] of the limit on top, and half a page at least, which is what memcached's smallest hash table takes; for
+//! what they take above that, classes may have fewer pages.
 //!
 //! Lock order: a partition's lock, then this one. Taken once per span or chunk, never per request.
 
@@ -31,8 +32,8 @@ pub const fn page_memory_bytes(page_bytes: usize) -> usize {
     page_bytes + page_bytes / 1024 * 5
 }
 
-/// The indexes may have one part in so many of the limit on top of it, and a page.
-const INDEX_SHARE: usize = 90;
+/// The indexes may have one part in so many of the limit on top of it.
+const INDEX_SHARE: usize = 66;
 
 /// Regions may take one part in so many of the limit more than the spans in them, and a region.
 const REGION_SHARE: usize = 64;
@@ -124,7 +125,7 @@ impl State {
 
     /// The limit without what the indexes have taken.
     fn page_limit(&self) -> usize {
-        let allowed = self.limit_bytes / INDEX_SHARE + self.page_bytes;
+        let allowed = (self.limit_bytes / INDEX_SHARE).max(self.page_bytes / 2);
         let excess = self.index_bytes.saturating_sub(allowed);
         self.limit_bytes.saturating_sub(excess)
     }
@@ -692,17 +693,21 @@ mod tests {
         let budget = Budget::new((64 * PAGE_BYTES, PAGE_BYTES), 0, 2, false);
         budget.resize_index(0, 2 * PAGE_BYTES);
         assert!(budget.take(1, 60 * PAGE_MEMORY_BYTES));
-        budget.resize_index(2 * PAGE_BYTES, 5 * PAGE_BYTES);
-        // An index of 1 MiB and 1/90 of the limit is free.
+        budget.resize_index(2 * PAGE_BYTES, 4 * PAGE_BYTES);
+        // An index of 1/66 of the limit is free.
         assert_eq!(budget.counts().page_limit_bytes, (60 << 20) + (64 << 20) / INDEX_SHARE);
         assert!(!budget.take(1, PAGE_MEMORY_BYTES));
-        budget.resize_index(5 * PAGE_BYTES, 4 * PAGE_BYTES);
+        budget.resize_index(4 * PAGE_BYTES, 3 * PAGE_BYTES);
         assert!(budget.take(1, PAGE_MEMORY_BYTES));
         assert!(!budget.take(1, PAGE_MEMORY_BYTES));
-        budget.resize_index(4 * PAGE_BYTES, 5 * PAGE_BYTES);
-        budget.resize_index(5 * PAGE_BYTES, 0);
+        budget.resize_index(3 * PAGE_BYTES, 4 * PAGE_BYTES);
+        budget.resize_index(4 * PAGE_BYTES, 0);
         assert!(budget.take(1, 3 * PAGE_MEMORY_BYTES));
         assert!(!budget.take(1, 1));
+        // With little memory it is half a page.
+        let budget = Budget::new((8 * PAGE_BYTES, PAGE_BYTES), 0, 2, false);
+        budget.resize_index(0, PAGE_BYTES);
+        assert_eq!(budget.counts().page_limit_bytes, 8 * PAGE_BYTES - PAGE_BYTES / 2);
     }
 
     /// The store took memory until none was left, and the next small allocation of anybody ended the process.
