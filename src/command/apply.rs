@@ -275,9 +275,9 @@ pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest) -> Delta {
     let mut digits = itoa::Buffer::new();
     let text = digits.format(value).as_bytes();
     // Without memory a large value is put in place anew below and is no longer padded.
-    if text.len() <= old_bytes && (!is_large || entry.overwrite_large(text)) {
+    if text.len() <= old_bytes && (!is_large || entry.overwrite_large_number(text)) {
         if !is_large {
-            overwrite(entry, text, old_bytes);
+            overwrite_padded(entry, text, old_bytes);
         }
         let cas = match request.new_cas {
             Some(cas) => cas,
@@ -296,15 +296,15 @@ pub fn delta(entry: &mut Entry<'_>, request: &DeltaRequest) -> Delta {
 
 /// Writes a number over an inline value of `old_bytes`, padded with spaces.
 #[inline]
-fn overwrite(entry: &mut Entry<'_>, text: &[u8], old_bytes: usize) {
+fn overwrite_padded(entry: &mut Entry<'_>, text: &[u8], old_bytes: usize) {
     let mut padded = [b' '; NUMBER_BYTES_MAX];
     padded[..text.len()].copy_from_slice(text);
     match padded.get(..old_bytes) {
-        Some(padded) => entry.overwrite(padded),
+        Some(padded) => entry.overwrite_number(padded),
         None => {
             let mut long = vec![b' '; old_bytes];
             long[..text.len()].copy_from_slice(text);
-            entry.overwrite(&long);
+            entry.overwrite_number(&long);
         }
     }
 }

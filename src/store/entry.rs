@@ -280,7 +280,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Overwrites the item's value with bytes of the same length (incr and decr in place). The value must be inline.
-    pub fn overwrite(&mut self, value: &[u8]) {
+    pub fn overwrite_number(&mut self, value: &[u8]) {
         if !self.id.is_none() {
             item::overwrite_tail(self.partition.spans.slot_mut(self.id), value);
         }
@@ -289,11 +289,11 @@ impl<'a> Entry<'a> {
     /// Overwrites the item's large value with `text` and spaces behind it, so that it keeps its length. A reply that waits
     /// to be sent keeps the old bytes; false, with nothing done, when there is no free memory for others.
     #[cold]
-    pub fn overwrite_large(&mut self, text: &[u8]) -> bool {
+    pub fn overwrite_large_number(&mut self, text: &[u8]) -> bool {
         let Some(item) = self.item().map(|view| view.item).filter(|item| item.has(item::LARGE)) else { return false };
         let (number, item_bytes) = (item.large_number(), self.partition.facts(self.id).bytes);
         let Some(value) = self.partition.large.get_mut(number) else { return false };
-        if value.overwrite(text) {
+        if value.overwrite_number(text) {
             return true;
         }
         let Some(mut buffer) = self.partition.shared.chunks.free_buffer(item_bytes, value.len()) else { return false };

@@ -101,7 +101,7 @@ impl LargeValue {
     }
 
     /// Writes `text`, and spaces behind it, over the whole value; false, with nothing done, while a reply holds some of it.
-    pub(super) fn overwrite(&mut self, text: &[u8]) -> bool {
+    pub(super) fn overwrite_number(&mut self, text: &[u8]) -> bool {
         let Some(chunks) = Arc::get_mut(&mut self.chunks) else { return false };
         if chunks.iter_mut().any(|chunk| Arc::get_mut(chunk).is_none()) {
             return false;
@@ -307,7 +307,7 @@ mod tests {
     fn a_number_goes_on_in_the_next_chunk() {
         let mut value = in_chunks_of_16(40, b'x');
         for text in ["9", "9999999999999999", "10000000000000000", "18446744073709551615", "0"] {
-            assert!(value.overwrite(text.as_bytes()), "nobody else holds it");
+            assert!(value.overwrite_number(text.as_bytes()), "nobody else holds it");
             check(&value, &format!("{text:<40}"));
         }
     }
@@ -317,14 +317,14 @@ mod tests {
     fn a_value_that_is_being_sent_is_not_written_over() {
         let mut value = in_chunks_of_16(40, b'1');
         let sent = value.clone();
-        assert!(!value.overwrite(b"2"));
+        assert!(!value.overwrite_number(b"2"));
         check(&sent, &"1".repeat(40));
         let chunk = value.parts().nth(2).map(|(chunk, _)| Arc::clone(chunk));
         drop(sent);
-        assert!(!value.overwrite(b"2"), "its last chunk alone");
+        assert!(!value.overwrite_number(b"2"), "its last chunk alone");
         check(&value, &"1".repeat(40));
         drop(chunk);
-        assert!(value.overwrite(b"2"));
+        assert!(value.overwrite_number(b"2"));
         check(&value, &format!("{:<40}", "2"));
     }
 }

@@ -135,7 +135,7 @@ fn set_evicting() -> Prepared {
 fn overwrite_in_place() -> Prepared {
     let filled = Filled::new(10_000, MEMORY_MIB);
     Prepared::each(filled.keys(Found::Hit), move |key| {
-        filled.store.entry(&key.bytes, key.hash, NOW, |entry| entry.overwrite(black_box(&VALUE)));
+        filled.store.entry(&key.bytes, key.hash, NOW, |entry| entry.overwrite_number(black_box(&VALUE)));
     })
 }
 

@@ -401,7 +401,7 @@ impl Model {
         let is_there = self.visit(number, |entry| {
             let Some(Value::Inline(old)) = entry.item().map(|item| item.value()) else { return };
             let new = filled(old.len(), mark);
-            entry.overwrite(&new);
+            entry.overwrite_number(&new);
             entry.refresh();
             value = Some(new);
         });
