@@ -315,7 +315,7 @@ mod tests {
 
     /// An acceptor for one worker, whose inbox is counted, and clients that have connected.
     fn acceptor(clients: usize) -> (Acceptor, Arc<Inbox>, Vec<TcpStream>) {
-        let place = Place { host: Some("127.0.0.1".to_owned()), port: 0, protocol: ProtocolChoice::Negotiate };
+        let place = Place { host: Some("127.0.0.1".to_owned()), port: 0, protocol: ProtocolChoice::Negotiate, mark: 0 };
         let listeners = listen(&place, 4096).expect("a listener");
         let address = listeners[0].internet_address().expect("an address");
         let mut service = Service::in_process(store::Config::default());

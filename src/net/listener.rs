@@ -16,7 +16,7 @@ use rustix::process::umask;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::command::service::ProtocolChoice;
-use crate::sys::socket_file;
+use crate::sys::{error_text, socket_file};
 
 use super::address::{self, Peer};
 use super::stream::Stream;
@@ -31,6 +31,8 @@ pub struct Place {
     pub port: u16,
     /// Protocol spoken there.
     pub protocol: ProtocolChoice,
+    /// What a firewall knows its packets by (`SO_MARK`), which its connections inherit; 0 for nothing.
+    pub mark: u32,
 }
 
 /// Why a place could not be bound. `context` is what goes before the cause on a line of its own, as in memcached.
@@ -152,6 +154,12 @@ fn bind(place: &Place, kind: Type, adjust: impl Fn(&Socket) -> io::Result<()>) -
                 continue;
             }
         };
+        // As in memcached it serves without.
+        if place.mark != 0
+            && let Err(cause) = socket.set_mark(place.mark)
+        {
+            log::error!("setsockopt: {}", error_text(&cause));
+        }
         adjust(&socket).map_err(BindError::new("setsockopt"))?;
         match socket.bind(&SockAddr::from(address)) {
             Ok(()) => sockets.push(socket),
@@ -258,7 +266,7 @@ mod tests {
     use super::*;
 
     fn place(host: Option<&str>, port: u16) -> Place {
-        Place { host: host.map(str::to_owned), port, protocol: ProtocolChoice::Negotiate }
+        Place { host: host.map(str::to_owned), port, protocol: ProtocolChoice::Negotiate, mark: 0 }
     }
 
     #[test]
@@ -273,6 +281,18 @@ mod tests {
         let address = first[0].local_addr().expect("an address");
         let error = bind_udp(&place(Some("127.0.0.1"), address.port())).expect_err("a taken port");
         assert_eq!(error.cause.kind(), ErrorKind::AddrInUse);
+    }
+
+    /// The mark of `-o sock_cookie_id` was read and never set. Whoever may not set one serves without.
+    #[test]
+    fn a_mark_is_set_where_it_may_be() {
+        let probe = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let expected = if probe.set_mark(7).is_ok() { 7 } else { 0 };
+        let marked = Place { mark: 7, ..place(Some("127.0.0.1"), 0) };
+        for kind in [Type::STREAM, Type::DGRAM] {
+            let sockets = bind(&marked, kind, |_| Ok(())).expect("a free port");
+            assert_eq!(sockets[0].mark().expect("it can be asked for"), expected);
+        }
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Config {
     pub protocol: ProtocolChoice,
     /// `-b`.
     pub backlog: i32,
+    /// `-o sock_cookie_id`: the mark of the network's listening sockets; 0 for none.
+    pub socket_mark: u32,
     /// `-u`.
     pub user: Option<String>,
     /// `-P`.

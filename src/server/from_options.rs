@@ -28,6 +28,7 @@ impl From<&Options> for Config {
                 .map(|path| UnixSocket { path: path.clone(), mode: options.unix_mask & 0o777 }),
             protocol: protocol(options.protocol),
             backlog: options.backlog,
+            socket_mark: options.socket_mark,
             user: options.user.clone(),
             pid_file: options.pid_file.clone(),
             is_daemon: options.daemonize,

@@ -113,12 +113,14 @@ impl Sockets {
 /// The items of `-l` with the port for those that have none, and how each is encrypted; all interfaces without `-l`.
 fn places(config: &Config, port: u16) -> Vec<(Place, Option<Policy>)> {
     if config.listen.is_empty() {
-        return vec![(Place { host: None, port, protocol: config.protocol }, Some(Policy::Configured))];
+        let place = Place { host: None, port, protocol: config.protocol, mark: config.socket_mark };
+        return vec![(place, Some(Policy::Configured))];
     }
     let place = |item: &ListenItem| Place {
         host: item.host.clone(),
         port: item.port.unwrap_or(port),
         protocol: item.protocol.unwrap_or(config.protocol),
+        mark: config.socket_mark,
     };
     config.listen.iter().map(|item| (place(item), item.encryption)).collect()
 }
