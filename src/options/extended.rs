@@ -96,7 +96,8 @@ pub(super) static ROWS: &[Row] = &[
     Row {
         name: "lru_crawler_sleep",
         argument: Argument::Required("microseconds"),
-        help: &["microseconds to sleep between items", "default is {default}."],
+        help: &["microseconds to sleep between items", "default is {default}. (accepted, no effect)"],
+        support: Support::NoMeaning("the crawler goes in small steps between requests"),
         default: Some(|draft| draft.options.lru_crawler_sleep_micros.to_string()),
         apply: Take(|draft, value| {
             let complaint = "LRU crawler sleep must be between 0 and 1 second";
@@ -226,7 +227,7 @@ pub(super) static ROWS: &[Row] = &[
     Row {
         name: "temporary_ttl",
         argument: Argument::Required("seconds"),
-        help: &["TTL's below get separate LRU, can't be evicted.", "(requires lru_maintainer, default: {default})"],
+        help: &["TTL's below get separate LRU, evicted last.", "(requires lru_maintainer, default: {default})"],
         default: Some(|draft| draft.temporary_ttl_seconds.to_string()),
         apply: Take(|draft, value| {
             draft.temporary_lru = true;
@@ -366,7 +367,11 @@ pub(super) static ROWS: &[Row] = &[
     Row {
         name: "worker_logbuf_size",
         argument: Argument::Required("kilobytes"),
-        help: &["size in kilobytes of per-worker-thread buffer for watchers. (default: {default})"],
+        help: &[
+            "size in kilobytes of per-worker-thread buffer for watchers. (default: {default})",
+            "(accepted, no effect)",
+        ],
+        support: Support::NoMeaning("what watchers are to see goes to their buffers at once"),
         default: Some(|draft| (draft.options.worker_log_buffer_bytes / 1024).to_string()),
         apply: Take(|draft, value| {
             draft.options.worker_log_buffer_bytes = u64::from(value.unsigned()?) * 1024;

@@ -148,7 +148,11 @@ it introduces itself as memcached does, and listens on all interfaces when there
 .BR \-l .
 Called
 .BR slabstash ,
-it listens on 127.0.0.1. A name that begins with
+it listens on 127.0.0.1, unless a file of
+.B config_file
+or
+.B sysconfig_file
+was read that names no address: then on all interfaces. A name that begins with
 .B memcached\-debug
 enables the debug commands too. By any name it refuses to run as root without
 .BR \-u .
@@ -233,7 +237,8 @@ The cache could not be saved for the next start.
 .B SIGINT
 and
 .B SIGTERM
-end the program when what was received is answered, within a second,
+end the program when what was received is answered, within a second, and when the cache is handed to the service manager, if that
+keeps it,
 .B SIGUSR1
 does so with a word and saves the cache to the file of
 .BR \-e ,
