@@ -121,9 +121,15 @@ impl<'a> ItemView<'a> {
         self.item.exptime()
     }
 
-    /// Coarse time of the last access that counted (or the store).
+    /// Coarse time of the last access that counted (or the store). After a flush it may be in the future for a while: see
+    /// [`flush`](super::flush).
     pub fn last_access(&self) -> u32 {
         self.item.time()
+    }
+
+    /// Seconds since then.
+    pub fn idle_seconds(&self, now: Now) -> u32 {
+        now.seconds.saturating_sub(self.last_access())
     }
 
     /// CAS id; 0 when CAS is off.
@@ -237,7 +243,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Links an item under the key, in place of the present one; returns its CAS id (0 when CAS is off). May evict
-    /// others. On an error the present item stays.
+    /// others. On an error the present item stays, unless the search for memory has thrown it away.
     #[inline(never)]
     pub fn insert(&mut self, item: NewItem<'_>) -> Result<u64, StoreError> {
         self.insert_here(item)

@@ -40,7 +40,7 @@ pub(super) fn show(request: &Request<'_>, output: &mut Output, context: &mut Con
             0 => -1,
             exptime => exptime.wrapping_sub(now.seconds) as i32,
         };
-        let idle = now.seconds.wrapping_sub(item.last_access());
+        let idle = item.idle_seconds(now);
         let fetched = if item.is_fetched() { "yes" } else { "no" };
         let (cas, class_id, bytes) = (item.cas(), item.class(), item.item_bytes());
         // Writing to memory does not fail.

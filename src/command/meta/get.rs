@@ -110,10 +110,7 @@ fn write_hit(
             b't' => push_ttl(exptime, now, out),
             b'c' => push_number(b'c', item.cas(), out),
             b'f' => push_number(b'f', u64::from(item.flags()), out),
-            b'l' => {
-                let idle = now.seconds.wrapping_sub(item.last_access());
-                push_number(b'l', u64::from(idle), out);
-            }
+            b'l' => push_number(b'l', u64::from(item.idle_seconds(now)), out),
             b'h' => out.extend_from_slice(if item.is_fetched() { b" h1" } else { b" h0" }),
             b'O' => push_opaque(request.opaque()?, out),
             b'k' => push_key(item.key(), marks.is_binary_key, out),

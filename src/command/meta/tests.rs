@@ -74,6 +74,20 @@ fn a_get_answers_in_the_order_of_its_flags() {
     server.check("mg a", "EN");
 }
 
+/// After a flush the item clock runs ahead of the wall clock, and the seconds since the last access wrapped around.
+#[test]
+fn an_item_of_after_a_flush_is_not_of_the_future() {
+    let mut server = TestServer::new();
+    for _ in 0..3 {
+        server.with(|_, context| context.flush(0));
+    }
+    server.check("ms a 1\r\nx", "HD");
+    server.check("mg a l", "HD l0");
+    server.check("me a", "ME a exp=-1 la=0 cas=2 fetch=yes cls=1 size=61");
+    server.now.seconds += 60;
+    server.check("me a", "ME a exp=-1 la=57 cas=2 fetch=yes cls=1 size=61");
+}
+
 #[test]
 fn fetch_marks_are_those_before_the_request() {
     let mut server = TestServer::new();
