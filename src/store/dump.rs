@@ -54,7 +54,7 @@ impl Store {
     }
 
     /// Visits the items of a class' COLD segment from the newest on, partition by partition (`stats cachedump`), until
-    /// `each` returns false.
+    /// `each` returns false; [`CACHEDUMP_ITEMS_MAX`] of a partition at most.
     pub fn cachedump(&self, class: u8, now: Now, each: &mut dyn FnMut(&ItemView<'_>) -> bool) {
         for partition in &self.partitions {
             let partition = partition.lock();
@@ -62,7 +62,10 @@ impl Store {
                 return;
             };
             let mut id = state.lists[Segment::Cold.index()].head;
-            while !id.is_none() {
+            for _ in 0..CACHEDUMP_ITEMS_MAX {
+                if id.is_none() {
+                    break;
+                }
                 let view = ItemView::new(&partition, id, partition.item(id));
                 let is_expired = view.exptime() != 0 && view.exptime() <= now.seconds;
                 if !is_expired && !partition.is_dead(id, now) && !each(&view) {
@@ -73,6 +76,9 @@ impl Store {
         }
     }
 }
+
+/// Items that `stats cachedump` looks at in one hold of a partition's lock, shown or not: what fills its reply.
+const CACHEDUMP_ITEMS_MAX: usize = 65536;
 
 impl Partition {
     /// Adds this partition's share to a class' snapshot.
@@ -93,5 +99,30 @@ impl Partition {
         class.free_chunks += self.spans.free_bytes(number) / class.chunk_bytes;
         class.evicted_time = class.evicted_time.max(state.evicted_time);
         class.counters.add(&state.counters);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+    use super::super::tests::{now, set};
+    use super::*;
+    use crate::base::sync::Arc;
+    use crate::store::lru::policy::Policy;
+
+    /// Items that are not shown were looked at without end.
+    #[test]
+    fn a_cachedump_looks_at_a_bounded_number_of_items() {
+        let store = Store::new(Config::default(), Arc::default());
+        store.tune(|tuning| tuning.policy = Policy::Flat);
+        for number in 0..CACHEDUMP_ITEMS_MAX as u32 + 10 {
+            set(&store, &number.to_le_bytes(), b"", 0, 0, now(100)).expect("stored");
+        }
+        let mut seen = 0;
+        store.cachedump(1, now(100), &mut |_| {
+            seen += 1;
+            true
+        });
+        assert_eq!(seen, CACHEDUMP_ITEMS_MAX);
     }
 }

@@ -56,19 +56,22 @@ impl FlushMarks {
         self.through.fetch_max(seconds.max(through.saturating_add(1)).min(u32::MAX - 1), Ordering::Relaxed);
     }
 
-    /// A flush at once.
+    /// A flush at once; a delayed one is off.
     pub fn flush_now(&self, now: Now) {
         self.delayed.store(0, Ordering::Relaxed);
         self.cover(now.seconds);
-        self.shown.store(now.seconds.saturating_sub(1), Ordering::Relaxed);
     }
 
-    /// A flush at coarse second `at`. As in memcached it comes a second early: what is stored in that last second lives.
+    /// A flush at coarse second `at`, from `now.seconds` + 1 on, in the place of one that waits; with 0 of none. As in
+    /// memcached it comes a second early.
     pub fn flush_at(&self, at: u32, now: Now) {
         self.settle(now);
-        let mark = at.saturating_sub(1).max(1);
-        self.delayed.store(mark, Ordering::Relaxed);
-        self.shown.store(mark, Ordering::Relaxed);
+        self.delayed.store(at.saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// What [`FlushMarks::shown`] says from now on, for a flush at coarse second `at`.
+    pub fn show(&self, at: u32) {
+        self.shown.store(at.saturating_sub(1), Ordering::Relaxed);
     }
 
     /// The marks, to be kept over a restart: see the fields, in their order.
@@ -91,7 +94,10 @@ impl FlushMarks {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{get, now, set};
+    use super::super::{Config, Store};
     use super::*;
+    use crate::base::sync::Arc;
 
     fn at(seconds: u32) -> Now {
         Now { seconds, epoch: 0 }
@@ -120,6 +126,34 @@ mod tests {
         assert!(!marks.is_covered(after, at(111)));
         marks.flush_at(200, at(120));
         assert!(marks.is_covered(before, at(120)) && !marks.is_covered(after, at(120)));
+    }
+
+    /// One of before the server's start covered a second more than had been flushed.
+    #[test]
+    fn a_flush_of_no_time_covers_nothing() {
+        let marks = FlushMarks::default();
+        marks.flush_now(at(100));
+        let after = marks.touch_time(at(100));
+        marks.flush_at(110, at(100));
+        marks.flush_at(0, at(100));
+        assert!(!marks.is_covered(after, at(100)) && !marks.is_covered(after, at(200)));
+    }
+
+    /// As in memcached a time of before the server's start flushes nothing, and a later one in the past everything; the first used to
+    /// flush what an earlier flush in the same second had let live, and the second what was older than it.
+    #[test]
+    fn a_flush_in_the_past_is_at_once_or_none() {
+        let store = Store::new(Config::default(), Arc::default());
+        store.flush(None, now(100));
+        set(&store, b"key", b"value", 0, 0, now(100)).expect("stored");
+        store.flush(Some(1), now(100));
+        assert!(get(&store, b"key", now(100)).is_some());
+        assert_eq!(store.snapshot().oldest_live, 0);
+        store.flush(Some(50), now(200));
+        assert_eq!(get(&store, b"key", now(200)), None);
+        assert_eq!(store.snapshot().oldest_live, 49);
+        set(&store, b"key", b"value", 0, 0, now(200)).expect("stored");
+        assert!(get(&store, b"key", now(200)).is_some());
     }
 
     #[test]

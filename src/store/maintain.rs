@@ -278,9 +278,13 @@ impl Partition {
         }
     }
 
-    /// Copies an item to another slot that it fits; false when there is none.
+    /// Copies an item to another slot that it fits; false when there is none. With `is_evicting` a few others make room for
+    /// it, and when what they leave is too small it is evicted itself.
     fn rescue(&mut self, id: ItemId, is_evicting: bool, now: Now, tally: &mut Tally) -> bool {
-        while !self.move_elsewhere(id, tally) {
+        for _ in 0..EVICTIONS_PER_RESCUE {
+            if self.move_elsewhere(id, tally) {
+                return true;
+            }
             tally.busy_nomem += 1;
             if !is_evicting || !self.evict_from(self.facts(id).class, now) {
                 return false;
@@ -289,6 +293,9 @@ impl Partition {
                 // The eviction took the item itself.
                 return true;
             }
+        }
+        if !self.move_elsewhere(id, tally) {
+            self.evict(id, now);
         }
         true
     }
@@ -325,6 +332,9 @@ impl Partition {
         true
     }
 }
+
+/// Evictions that may make room for an item that has to leave its span.
+const EVICTIONS_PER_RESCUE: usize = 4;
 
 /// What an attempt to get an item out of its span came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,7 +4,7 @@
 //! decided here; a command makes one visit to its key ([`Store::entry`]) and does with the [`Entry`] what it means.
 //! No reference into a partition leaves the visit.
 //!
-//! Lock order: mover, then one partition, then the chunk pool, then the page budget. Two partitions at a time are locked by
+//! Lock order: mover, tuning, then one partition, then the chunk pool, then the page budget. Two partitions at a time are locked by
 //! a flush alone, in ascending order.
 
 pub mod config;
@@ -304,9 +304,13 @@ impl Store {
             if let Some(chunk) = self.shared.chunks.take(class) {
                 return Some(chunk);
             }
-            if !self.free_empty_span(class) && !self.rebalance(class, now) && !self.evict_oldest(class, now) {
+            if self.free_empty_span(class) || self.rebalance(class, now) {
+                continue;
+            }
+            if !self.evict_oldest(class, now) {
                 break;
             }
+            self.count(class as u8, |counters, _| counters.direct_reclaims += 1);
         }
         if self.shared.config.has_evictions {
             let stolen = take_after_stealing(|| self.steal_page(class, now), || self.shared.chunks.take(class));
@@ -368,20 +372,19 @@ impl Store {
             })
             .min();
         match oldest {
-            Some((_, _, number)) => {
-                let partition = &mut *self.partitions[number].lock();
-                partition.classes[class].counters.direct_reclaims += 1;
-                partition.evict_from(class, now)
-            }
+            Some((_, _, number)) => self.partitions[number].lock().evict_from(class, now),
             None => false,
         }
     }
 
-    /// `flush_all`: at once (`None`) or at a coarse time in the future.
+    /// `flush_all`: at once (`None`) or at a coarse time. As in memcached one before the start of the server, which is coarse
+    /// second 1, flushes nothing, and any other in the past means at once.
     pub fn flush(&self, at: Option<u32>, now: Now) {
+        self.shared.flush.show(at.unwrap_or(now.seconds));
         match at {
-            Some(at) => self.shared.flush.flush_at(at, now),
-            None => {
+            Some(at) if at <= 1 => self.shared.flush.flush_at(0, now),
+            Some(at) if at > now.seconds => self.shared.flush.flush_at(at, now),
+            _ => {
                 // No visit goes on meanwhile: one that had found an item would touch it as if it had come after the flush.
                 let locked: Vec<_> = self.partitions.iter().map(|partition| partition.lock()).collect();
                 self.shared.flush.flush_now(now);
@@ -500,6 +503,7 @@ impl Store {
             partition.counters = StoreCounters::default();
             for class in &mut partition.classes {
                 class.counters = ClassCounters::default();
+                class.evicted_time = 0;
             }
             partition.rebalance.tally = Default::default();
         }

@@ -454,6 +454,32 @@ mod tests {
         assert_eq!(steps, steps_of_all - STEPS_AT_ONCE);
     }
 
+    /// An item that had to leave its span evicted others until one left a slot large enough for it: here all of the class, in one
+    /// hold of the lock.
+    #[test]
+    fn an_item_that_leaves_evicts_few_others() {
+        let store = Store::new(Config::default(), Arc::default());
+        let class = usize::from(store.class_of(store.item_bytes(4, 500, 0)));
+        let small = (400..500).find(|&bytes| usize::from(store.class_of(store.item_bytes(4, bytes, 0))) == class);
+        let key = |number: u32| number.to_le_bytes();
+        for number in 0..150 {
+            set(&store, &key(number), &[1; 500], 0, 0, now(100)).expect("stored");
+        }
+        let span = store.partitions[0].lock().spans.oldest(class).expect("a span").span;
+        let mut number = 1000;
+        let evicted = |store: &Store| store.partitions[0].lock().classes[class].counters.evicted;
+        while evicted(&store) == 0 {
+            set(&store, &key(number), &vec![2; small.expect("a size")], 0, 0, now(101)).expect("stored");
+            number += 1;
+        }
+        let partition = &mut *store.partitions[0].lock();
+        let items = partition.spans.oldest(class).map_or(0, |facts| facts.used as u64);
+        let (before, mut tally) = (partition.classes[class].counters.evicted, Tally::default());
+        while !matches!(partition.evacuate(span, ITEMS_PER_STEP, true, now(102), &mut tally), Evacuated::Empty) {}
+        let evicted = partition.classes[class].counters.evicted - before;
+        assert!(evicted > 0 && evicted <= 5 * items, "{evicted} of {number} for {items}");
+    }
+
     #[test]
     fn a_page_that_others_take_is_given_up() {
         let mut steps = 0;

@@ -767,3 +767,26 @@ fn values_on_their_way_in_leave_memory_to_others() {
     drop(begun);
     assert_eq!(set(&store, b"large", &filled(1_000_000, 1), 0, 0, now(100)).map(drop), Ok(()));
 }
+
+/// The first stayed; the second counted what the page mover evicted.
+#[test]
+fn a_reset_forgets_the_age_of_what_was_evicted_and_a_mover_reclaims_nothing_for_a_store() {
+    let store = Store::new(small(1), Arc::default());
+    let large = vec![1; 60_000];
+    let class = usize::from(store.class_of(store.item_bytes(4, large.len(), 0)));
+    let class = store.shared.chunks.plan(store.item_bytes(4, large.len(), 0), large.len()).class.max(class);
+    for number in 0..200_u32 {
+        set(&store, &number.to_le_bytes(), &large, 0, 0, now(100 + number)).expect("stored");
+    }
+    let facts = |store: &Store| {
+        let snapshot = store.snapshot();
+        let class = snapshot.classes.iter().find(|it| usize::from(it.class) == class).expect("it is in use");
+        (class.evicted_time, class.counters.direct_reclaims)
+    };
+    let (age, reclaims) = facts(&store);
+    assert!(age > 0 && reclaims > 0);
+    assert!(store.evict_oldest(class, now(400)));
+    assert_eq!(facts(&store).1, reclaims);
+    store.reset_counters();
+    assert_eq!(facts(&store), (0, 0));
+}
