@@ -348,6 +348,8 @@ impl Connection {
     #[cold]
     fn step_without_bytes(&mut self, read: &Read) -> Step {
         match read {
+            // What a watcher is to be sent may have come while the connection was blocked, and nobody wakes it a second time.
+            Read::Nothing if self.session.has_work() => Step::Again { may_defer: true },
             Read::Bytes(_) | Read::Nothing => Step::Wait,
             Read::End => self.end(),
             Read::Failed => Step::Abort(CloseReason::Error),
@@ -411,7 +413,10 @@ impl Connection {
     /// turn.
     #[inline(never)]
     fn settle_read(&mut self, total: usize, progress: Progress, token: usize, tools: &mut Tools) -> Step {
-        match self.keep_rest(total, progress, tools) {
+        let step = self.keep_rest(total, progress, tools);
+        // A whole request of another kind came in the place of the large value that was expected.
+        self.expects_large &= self.session.is_receiving() || !self.tail.is_empty();
+        match step {
             Step::Wait if self.has_begun_large() => self.receive(token, tools),
             step => step,
         }

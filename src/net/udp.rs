@@ -165,6 +165,10 @@ fn converse(
             output.clear();
             return Err(NoMemory);
         }
+        if session.state() == ConnectionState::Watch {
+            // Nothing is sent of what a further turn would bring.
+            break;
+        }
         rest = &rest[progress.consumed..];
         let may_go_on = reply.bytes.len() <= REPLY_BYTES_MAX && (progress.consumed > 0 || session.has_work());
         match progress.next {

@@ -492,6 +492,17 @@ mod tests {
         assert_eq!(worker.tools.service.workers[0].conn_yields.value(), turns + TURNS_PER_POLL as u64);
     }
 
+    /// The session counted them as well as the connection.
+    #[test]
+    fn a_yield_of_the_binary_protocol_counts_once() {
+        let (mut worker, mut events, mut clients) = worker(1);
+        let mut version = [0; 24];
+        version[..2].copy_from_slice(b"\x80\x0b");
+        clients[0].write_all(&version.repeat(45)).expect("room");
+        worker.round(&mut events);
+        assert_eq!(worker.tools.service.workers[0].conn_yields.value(), 2);
+    }
+
     /// A value of 1 MiB had nine turns in a row.
     #[test]
     fn a_lone_large_value_has_one_turn_before_the_next_poll() {

@@ -140,7 +140,6 @@ impl BinaryState {
                     requests_left = requests_left.saturating_sub(1);
                     let is_used_up = requests_left == 0 || output.pending() >= OUTPUT_BYTES_MAX;
                     if is_used_up && consumed < input.len() {
-                        context.counters().conn_yields.add(1);
                         return Progress { consumed, next: Next::Yield };
                     }
                 }
