@@ -85,7 +85,7 @@ pub enum Stored {
     Exists,
     /// Compare-and-swap on an absent key.
     NotFound,
-    /// No memory, and nothing evictable. The present item is unchanged.
+    /// No memory, and nothing evictable. The present item is unchanged, or gone in the search for memory.
     NoMemory,
 }
 
@@ -309,10 +309,12 @@ fn overwrite_padded(entry: &mut Entry<'_>, text: &[u8], old_bytes: usize) {
     }
 }
 
-/// The number that a large value begins with. Only what may belong to one is copied together.
+/// The number that a large value begins with. Only what may belong to one is copied together: no noughts in front, and no more
+/// digits than tell that it is too large.
 #[cold]
 fn large_number(value: Value<'_>) -> Option<u64> {
-    let mut text: Vec<u8> = Vec::new();
+    const SIGN_AND_DIGITS: usize = 24;
+    let mut text: Vec<u8> = Vec::with_capacity(SIGN_AND_DIGITS);
     let mut is_done = false;
     value.pieces(|piece| {
         let blanks =
@@ -321,8 +323,11 @@ fn large_number(value: Value<'_>) -> Option<u64> {
             if is_done {
                 return;
             }
+            if byte == b'0' && matches!(text[..], [b'0'] | [b'+' | b'-', b'0']) {
+                continue;
+            }
             text.push(byte);
-            is_done = !matches!(byte, b'0'..=b'9' | b'+' | b'-');
+            is_done = !matches!(byte, b'0'..=b'9' | b'+' | b'-') || text.len() == SIGN_AND_DIGITS;
         }
     });
     c_u64(&text)

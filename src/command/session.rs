@@ -217,7 +217,8 @@ impl Session {
         if !output.has_room(&context.service.store) {
             return Some(without_room(output));
         }
-        if !verbose::is_on() {
+        // What is known to have no line end is not looked at again.
+        if self.scanned == 0 && !verbose::is_on() {
             // The two most frequent requests are recognised without looking for their line end first.
             let answered = match first {
                 b'g' => retrieval::answer_gets(rest, turn.requests_left, output, context),

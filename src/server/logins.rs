@@ -104,8 +104,10 @@ fn source(path: PathBuf, is_watched: bool) -> Source {
     let seen = Arc::new(Mutex::new(None));
     let (watched, last) = (path.clone(), Arc::clone(&seen));
     let has_changed = move || {
-        let now = stamp(&watched);
-        is_watched && std::mem::replace(&mut *last.lock(), now) != now
+        is_watched && {
+            let now = stamp(&watched);
+            std::mem::replace(&mut *last.lock(), now) != now
+        }
     };
     let load = move || {
         *seen.lock() = stamp(&path);
