@@ -227,3 +227,19 @@ fn a_plain_turn_does_what_any_turn_does() {
         }
     }
 }
+
+/// A connection that had sent one large value expected another for ever: it read 4 KiB at a time and had no plain turn again.
+#[test]
+fn who_has_sent_a_large_value_is_served_plainly_again() {
+    let mut tools = tools();
+    let set = [&b"set k 0 0 100000\r\n"[..], &[b'v'; 100_000], b"\r\n"].concat();
+    let (mut connection, mut client) = connection(b"", &tools);
+    SockRef::from(&client).set_send_buffer_size(1 << 20).expect("a socket");
+    for (request, is_expecting) in [(&set[..], true), (b"get x\r\n", false), (&set, true), (&set, true)] {
+        client.write_all(request).expect("room");
+        connection.note_readable(false);
+        while connection.turn(0, &mut tools) != Verdict::Wait {}
+        assert!(received(&mut client) > 0);
+        assert_eq!((connection.expects_large, connection.is_at_rest), (is_expecting, !is_expecting));
+    }
+}
