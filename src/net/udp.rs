@@ -515,6 +515,16 @@ mod tests {
         assert_eq!(answered(YIELDS_MAX * 20 + 500), YIELDS_MAX * 20);
     }
 
+    /// A list of a class without items adds nothing to the reply, whose length is what ends others: it went through up to a million
+    /// items.
+    #[test]
+    fn a_list_that_shows_nothing_gets_no_further_turn() {
+        let sets = |count: usize| (0..count).flat_map(|key| format!("set {key} 0 0 0 noreply\r\n\r\n").into_bytes());
+        let answered = |count| answer(b"lru_crawler metadump 63\r\n", &sets(count).collect::<Vec<_>>()).bytes;
+        assert_eq!(answered(10), b"OK\r\nEND\r\n");
+        assert_eq!(answered(40_000), b"");
+    }
+
     #[test]
     fn a_long_reply_gets_no_further_turn() {
         let set = [&b"set k 0 0 200000\r\n"[..], &[b'v'; 200_000], b"\r\n"].concat();
