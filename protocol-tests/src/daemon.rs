@@ -163,8 +163,7 @@ impl Daemon {
 
     /// A line of `/proc/…/status` for each of its threads.
     pub fn thread_facts(&self, name: &str) -> Vec<String> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
-        tasks.map(|task| fact(&task.unwrap().path().join("status"), name)).collect()
+        thread_facts(self.id(), name)
     }
 
     /// The same for the process.
@@ -200,10 +199,21 @@ pub fn page(mut socket: impl Read + Write, path: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
-/// Sends a signal to a process.
+/// Sends a signal to a process. After `STOP` it stands still: a thread that did not yet would do something more, such as accept
+/// a connection.
 pub fn signal(id: u32, name: &str) {
     let sent = Command::new("kill").args(["-s", name, &id.to_string()]).status().unwrap();
     assert!(sent.success());
+    if name == "STOP" {
+        wait_until("the process to stand still", || {
+            thread_facts(id, "State").iter().all(|state| state.starts_with('T'))
+        });
+    }
+}
+
+fn thread_facts(id: u32, name: &str) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    tasks.map(|task| fact(&task.unwrap().path().join("status"), name)).collect()
 }
 
 /// Waits until something is so.
