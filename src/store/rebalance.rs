@@ -56,6 +56,10 @@ const TURNOVER_RATIO: f64 = 2.0;
 /// By its items' size a class' times count for up to so much, and down to one over it.
 const WEIGHT_RANGE: f64 = 2.0;
 
+/// Of fewer items the size counts for nothing: moving memory between classes of a few would evict most of them. memcached's
+/// tests have two such classes, and count their pages.
+const WEIGHED_ITEMS: usize = 64;
+
 /// What a step came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Freed {
@@ -196,7 +200,10 @@ impl Rebalance {
     /// What the times of a class with so many bytes in so many items count for.
     fn weight(&self, bytes: usize, items: usize) -> f64 {
         let all = (self.item_bytes_mean * items) as f64;
-        if all == 0.0 { 1.0 } else { (bytes as f64 / all).sqrt().clamp(1.0 / WEIGHT_RANGE, WEIGHT_RANGE) }
+        if items < WEIGHED_ITEMS || all == 0.0 {
+            return 1.0;
+        }
+        (bytes as f64 / all).sqrt().clamp(1.0 / WEIGHT_RANGE, WEIGHT_RANGE)
     }
 
     /// An item of a class has been stored.
@@ -510,11 +517,13 @@ mod tests {
     #[test]
     fn times_of_large_items_count_more() {
         let mut rebalance = Rebalance::new(3, 0);
-        assert_eq!(rebalance.weight(100, 1), 1.0, "nothing is known yet");
+        assert_eq!(rebalance.weight(100, 1000), 1.0, "nothing is known yet");
         rebalance.item_bytes_mean = 1000;
         assert_eq!(rebalance.weight(0, 0), 1.0);
-        assert_eq!([1000, 2250, 4000, 1 << 20].map(|bytes| rebalance.weight(7 * bytes, 7)), [1.0, 1.5, 2.0, 2.0]);
-        assert_eq!([250, 10].map(|bytes| rebalance.weight(7 * bytes, 7)), [0.5, 0.5]);
+        assert_eq!([1000, 2250, 4000, 1 << 20].map(|bytes| rebalance.weight(70 * bytes, 70)), [1.0, 1.5, 2.0, 2.0]);
+        assert_eq!([250, 10].map(|bytes| rebalance.weight(70 * bytes, 70)), [0.5, 0.5]);
+        // 60 values of 70 000 bytes gave way to 60 of 20 000 in 4 MiB, and their class had one page left.
+        assert_eq!(rebalance.weight(60 * 70_000, 60), 1.0);
         let large = Coldness { age: 60, turnover: 1.0, weight: 2.0 };
         let small = |age| Coldness { age, turnover: 1.0, weight: 0.5 };
         assert!(large.is_colder_than(small(150), 0.8) && large.is_before(small(239)));
