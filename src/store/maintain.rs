@@ -294,10 +294,14 @@ impl Partition {
                 return true;
             }
         }
-        if !self.move_elsewhere(id, tally) {
+        if self.move_elsewhere(id, tally) {
+            return true;
+        }
+        // What made room were dead items, where nothing may be evicted.
+        if self.shared.config.has_evictions {
             self.evict(id, now);
         }
-        true
+        self.shared.config.has_evictions
     }
 
     /// Gets an item out of its span without evicting another.

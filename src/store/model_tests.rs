@@ -444,10 +444,14 @@ fn values_of_all_sizes_in_tiny_memory_agree_with_the_model() {
     check("all sizes, tiny", &[11, 12, 13, 14], 150_000, |seed| world(tiny(seed), sizes, 200));
 }
 
+/// Of the fixed seeds, the last found that an item whose page was moved was evicted all the same, once dead ones had made room for
+/// it in vain.
 #[test]
 fn a_tiny_store_that_may_not_evict_agrees_with_the_model() {
     let config = |seed| Config { has_evictions: false, ..tiny(seed) };
-    check("no evictions, tiny", &[21, 22], 200_000, |seed| world(config(seed), &[30, 200, 900, 3000], 600));
+    check("no evictions, tiny", &[21, 22, 240_198_440_761_650], 200_000, |seed| {
+        world(config(seed), &[30, 200, 900, 3000], 600)
+    });
 }
 
 #[test]
