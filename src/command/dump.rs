@@ -91,7 +91,7 @@ fn write_metadata(item: &ItemView<'_>, context: &Context<'_>, out: &mut Vec<u8>)
     let _ = writeln!(
         out,
         " exp={exptime} la={} cas={} fetch={} cls={} size={} flags={} ",
-        context.now.unix(item.last_access().min(context.now.seconds)),
+        context.now.unix(context.now.seconds - item.idle_seconds(context.now)),
         item.cas(),
         if item.is_fetched() { "yes" } else { "no" },
         item.class(),

@@ -298,10 +298,11 @@ impl Partition {
             return true;
         }
         // What made room were dead items, where nothing may be evicted.
-        if self.shared.config.has_evictions {
+        let has_evictions = self.shared.config.has_evictions;
+        if has_evictions {
             self.evict(id, now);
         }
-        self.shared.config.has_evictions
+        has_evictions
     }
 
     /// Gets an item out of its span without evicting another.
